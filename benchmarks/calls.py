@@ -1,0 +1,245 @@
+"""Calls a second and CPU a call: Opentrail (authenticated, authorised, durably recorded) against moto_server (none of it).
+
+    python benchmarks/calls.py [--seconds 5] [--clients 64] [--rounds 3]
+
+Both servers answer the same bytes from the same client, in turn, in one run: sts:GetCallerIdentity, and s3:PutObject of
+1 KB.  The client sends requests that were signed once (a signature holds for 15 minutes), over keep-alive connections, so
+its own cost is small.  CPU is the server process's user and system time.  Each figure is the median of the rounds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import re
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import boto3
+import uvloop
+from botocore.auth import S3SigV4Auth, SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+
+BIN = Path(sys.executable).parent
+BUCKET = "benchmark-bucket"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """A server under test."""
+
+    name: str
+    port: int
+    pid: int
+    credentials: Credentials
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figures:
+    """One round: calls a second, CPU microseconds a call, latencies in milliseconds."""
+
+    rate: float
+    cpu: float
+    p50: float
+    p99: float
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=5, help="length of a round (default 5)")
+    parser.add_argument("--clients", type=int, default=64, help="connections (default 64)")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds of each server (default 3)")
+    options = parser.parse_args()
+    with opentrail() as ours, moto() as peer:
+        for server in (ours, peer):
+            key = {
+                "aws_access_key_id": server.credentials.access_key,
+                "aws_secret_access_key": server.credentials.secret_key,
+            }
+            s3 = boto3.client("s3", endpoint_url=server.url, region_name="us-east-1", **key)
+            s3.create_bucket(Bucket=BUCKET)
+        print(f"{options.clients} connections, median of {options.rounds} rounds of {options.seconds:g} s each")
+        print(f"{'':24}{'calls/s':>10}{'CPU us/call':>13}{'p50 ms':>9}{'p99 ms':>9}")
+        for name, make in (("sts:GetCallerIdentity", identity_request), ("s3:PutObject 1 KB", put_request)):
+            rounds: dict[str, list[Figures]] = {ours.name: [], peer.name: []}
+            for _ in range(options.rounds):
+                for server in (ours, peer):
+                    requests = [make(server, number) for number in range(options.clients)]
+                    rounds[server.name].append(run_round(server, requests, options.seconds))
+            middle = {key: median(values) for key, values in rounds.items()}
+            print(name)
+            for key, figures in middle.items():
+                print(f"  {key:22}{figures.rate:10,.0f}{figures.cpu:13,.0f}{figures.p50:9.1f}{figures.p99:9.1f}")
+            ratio = middle[peer.name].cpu / middle[ours.name].cpu
+            print(f"  ratio: {ratio:.1f}x moto_server's calls per CPU second (aim: 20x; p99 under 25 ms)")
+
+
+def median(rounds: list[Figures]) -> Figures:
+    values = {name: statistics.median(getattr(each, name) for each in rounds) for name in ("rate", "cpu", "p50", "p99")}
+    return Figures(**values)
+
+
+@contextmanager
+def opentrail() -> Iterator[Server]:
+    with tempfile.TemporaryDirectory(prefix="opentrail-bench-") as folder:
+        log = Path(folder, "log")
+        command = [BIN / "opentrail", "serve", "--port", "0", "--data-dir", Path(folder, "data"), "--log-level", "warning"]
+        with log.open("wb") as output:
+            process = subprocess.Popen(command, stderr=output)
+        try:
+            found = None
+            while found is None:
+                time.sleep(0.05)
+                assert process.poll() is None, log.read_text()
+                found = re.search(r"127\.0\.0\.1:(\d+) ", log.read_text())
+            text = Path(folder, "data", "credentials").read_text()
+            words = dict(re.findall(r"(aws_\w+) = (\S+)", text))
+            credentials = Credentials(words["aws_access_key_id"], words["aws_secret_access_key"])
+            yield Server(name="opentrail", port=int(found[1]), pid=process.pid, credentials=credentials)
+        finally:
+            process.terminate()
+            process.wait(60)
+
+
+@contextmanager
+def moto() -> Iterator[Server]:
+    port = free_port()
+    process = subprocess.Popen(
+        [BIN / "moto_server", "-H", "127.0.0.1", "-p", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        for _ in range(600):
+            try:
+                socket.create_connection(("127.0.0.1", port), 1).close()
+                break
+            except OSError:
+                time.sleep(0.1)
+        yield Server(name="moto_server", port=port, pid=process.pid, credentials=Credentials("testing", "testing"))
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def identity_request(server: Server, _number: int) -> bytes:
+    body = b"Action=GetCallerIdentity&Version=2011-06-15"
+    headers = {"Content-Type": "application/x-www-form-urlencoded; charset=utf-8", "User-Agent": "benchmark"}
+    request = AWSRequest("POST", f"{server.url}/", headers=headers, data=body)
+    SigV4Auth(server.credentials, "sts", "us-east-1").add_auth(request)
+    return wire(request, body)
+
+
+def put_request(server: Server, number: int) -> bytes:
+    body = os.urandom(1024)
+    request = AWSRequest("PUT", f"{server.url}/{BUCKET}/object-{number}", headers={"User-Agent": "benchmark"}, data=body)
+    S3SigV4Auth(server.credentials, "s3", "us-east-1").add_auth(request)
+    return wire(request, body)
+
+
+def wire(request: AWSRequest, body: bytes) -> bytes:
+    prepared = request.prepare()
+    path = "/" + prepared.url.split("/", 3)[3]
+    headers = {"Host": prepared.url.split("/")[2], **dict(prepared.headers.items()), "Content-Length": str(len(body))}
+    lines = [f"{request.method} {path} HTTP/1.1"]
+    for name, value in headers.items():
+        lines.append(f"{name}: {value.decode() if isinstance(value, bytes) else value}")
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+class Connection(asyncio.Protocol):
+    """Sends the same request again as soon as it is answered."""
+
+    def __init__(self, request: bytes, latencies: list[float], deadline: float) -> None:
+        self._request = request
+        self._latencies = latencies
+        self._deadline = deadline
+        self._received = b""
+        self._sent_at = 0.0
+        self.done = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+        self._send()
+
+    def _send(self) -> None:
+        self._sent_at = time.perf_counter()
+        self._transport.write(self._request)  # type: ignore[attr-defined]  # a TCP transport writes
+
+    def data_received(self, data: bytes) -> None:
+        self._received += data
+        head, separator, body = self._received.partition(b"\r\n\r\n")
+        if not separator:
+            return
+        length = re.search(rb"content-length: *(\d+)", head, re.IGNORECASE)
+        if length is not None and len(body) < int(length[1]):
+            return
+        assert head.startswith(b"HTTP/1.1 200"), self._received[:400]
+        now = time.perf_counter()
+        self._latencies.append(now - self._sent_at)
+        self._received = b""
+        if now < self._deadline:
+            self._send()
+        elif not self.done.done():
+            self.done.set_result(None)
+            self._transport.close()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if not self.done.done():
+            self.done.set_exception(error or ConnectionError("the server closed the connection"))
+
+
+def run_round(server: Server, requests: list[bytes], seconds: float) -> Figures:
+    latencies: list[float] = []
+
+    async def drive() -> None:
+        loop = asyncio.get_running_loop()
+        deadline = time.perf_counter() + seconds
+        made = [
+            await loop.create_connection(
+                lambda request=request: Connection(request, latencies, deadline), "127.0.0.1", server.port
+            )
+            for request in requests
+        ]
+        await asyncio.gather(*(connection.done for _, connection in made))
+
+    before, start = cpu_seconds(server.pid), time.perf_counter()
+    uvloop.run(drive())
+    wall, used = time.perf_counter() - start, cpu_seconds(server.pid) - before
+    latencies.sort()
+    count = len(latencies)
+    return Figures(
+        rate=count / wall,
+        cpu=used / count * 1e6,
+        p50=latencies[count // 2] * 1e3,
+        p99=latencies[int(count * 0.99)] * 1e3,
+    )
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time of a process so far (proc(5), fields 14 and 15 of stat)."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+if __name__ == "__main__":
+    main()

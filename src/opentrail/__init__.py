@@ -1,0 +1,1 @@
+"""Opentrail: the open, self-hosted CloudTrail."""

@@ -1,0 +1,73 @@
+"""``opentrail``: the command line.  Each command is a module with ``HELP``, ``add_arguments`` and ``run``.
+
+Modules are imported when their command is called, so that ``opentrail --help`` starts in milliseconds.  Exit codes:
+0 done, 1 the command's own bad news (it says which), 2 it could not be carried out, 130 Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+from opentrail.core.errors import OpentrailError
+
+COMMANDS = {
+    "serve": "run the endpoint: answer calls, record them, deliver log files and digests",
+    "flush": "deliver now what is recorded, and return when it is delivered",
+    "keys": "list and rotate the keys that sign digests",
+}
+
+
+def build_parser(command: str | None = None) -> argparse.ArgumentParser:
+    """The parser; only ``command`` (None: every one) gets its arguments."""
+    parser = argparse.ArgumentParser(
+        prog="opentrail",
+        description="Opentrail, the open, self-hosted CloudTrail.",
+        epilog="`opentrail COMMAND --help` shows a command's options and examples.",
+    )
+    parser.add_argument("--version", action="store_true", help="print the version and exit")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    for name, text in COMMANDS.items():
+        chosen = command is None or name == command
+        module = importlib.import_module(f"opentrail.cli.{name}") if chosen else None
+        sub = commands.add_parser(
+            name,
+            help=text,
+            description=f"{text[0].upper()}{text[1:]}.",
+            epilog=module.EXAMPLES if module else None,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        if module is not None:
+            module.add_arguments(sub)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; returns its exit code."""
+    words = sys.argv[1:] if argv is None else list(argv)
+    command = next((word for word in words if word in COMMANDS), "")
+    parser = build_parser(command)
+    arguments = parser.parse_args(words)
+    if arguments.version:
+        from importlib.metadata import version  # noqa: PLC0415  start-up time: only --version needs it
+
+        print(version("opentrail"))
+        return 0
+    if arguments.command is None:
+        parser.print_help()
+        return 2
+    try:
+        module = importlib.import_module(f"opentrail.cli.{arguments.command}")
+        code: int = module.run(arguments)
+    except KeyboardInterrupt:
+        return 130
+    except OpentrailError as error:
+        print(f"opentrail {arguments.command}: {error}", file=sys.stderr)
+        return 2
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

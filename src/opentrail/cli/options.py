@@ -1,0 +1,41 @@
+"""Options that several commands share: the settings as flags, and where the configuration file is."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from dataclasses import fields
+from pathlib import Path
+
+from opentrail.server.config import Settings, load_settings
+
+
+def add_settings(parser: argparse.ArgumentParser, names: tuple[str, ...] = ()) -> None:
+    """A flag for each setting (``names``: for these alone), and ``--config``."""
+    parser.add_argument(
+        "--config", metavar="FILE", help="TOML file with settings (also OPENTRAIL_CONFIG); flags and variables beat it"
+    )
+    for item in fields(Settings):
+        if names and item.name not in names:
+            continue
+        default = item.default
+        if isinstance(default, tuple):
+            default = ",".join(default)
+        shown = "" if default in ("", None) or "default:" in item.metadata["help"] else f" (default: {default})"
+        parser.add_argument(
+            f"--{item.name.replace('_', '-')}",
+            dest=f"setting_{item.name}",
+            metavar=item.metadata["metavar"],
+            help=item.metadata["help"] + shown,
+        )
+
+
+def read_settings(arguments: argparse.Namespace) -> Settings:
+    """The settings out of flags, environment and file.  Raises ``ConfigError``."""
+    flags = {
+        name.removeprefix("setting_"): value
+        for name, value in vars(arguments).items()
+        if name.startswith("setting_") and value is not None
+    }
+    config = arguments.config or os.environ.get("OPENTRAIL_CONFIG")
+    return load_settings(flags, os.environ, Path(config) if config else None)

@@ -1,0 +1,99 @@
+"""One gzip member, written deterministically and read strictly (RFC 1952).
+
+Rules: a file of the trail is exactly one member.  Bytes behind it are tampering: readers differ in what they make of
+them, and some would read forged records there (``log-files-and-digests.md``, "Where the judge is weak", 1).  A member
+must be whole, its CRC-32 and length right, its reserved flags zero.  Reading raises ``FormatError`` or nothing else
+and stops at ``max_size`` uncompressed bytes.
+
+The hashes of digests cover the *uncompressed* bytes.  What the header says of time and system is under no hash.
+The encoder is Intel's ISA-L at level 2: on real records 8-14 times the speed of json + gzip 6 and 11-19 % larger.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from isal import isal_zlib
+
+from opentrail.core.errors import FormatError
+
+LEVEL: Final = 2  # benchmarks/log_files.py: level 1 exceeds gzip 6 by 20 % on large files, level 3 costs twice the time
+_IsalError: Final[type[Exception]] = isal_zlib.IsalError  # type: ignore[assignment]  # isal's stub says: an instance
+_GZIP: Final = 31  # 15 bits of window, gzip framing (zlib's wbits)
+_PIECE: Final = 256 * 1024
+_FLAGS_AT: Final = 3
+_RESERVED_FLAGS: Final = 0xE0  # RFC 1952, 2.3.1.2: must be zero; ISA-L does not look
+
+
+class TrailingDataError(FormatError):
+    """Bytes follow the gzip member."""
+
+
+def encode_member(chunks: Iterable[bytes]) -> tuple[bytes, str, int]:
+    """Compress ``chunks`` to one member; also the SHA-256 (hex) and the size in bytes of what was compressed.
+
+    Chunks of some 100 KB are hashed and compressed while they are in the processor's cache.  The header carries no time
+    and no name: equal input gives equal bytes, for one version of the encoder.
+    """
+    compressor = isal_zlib.compressobj(LEVEL, isal_zlib.DEFLATED, _GZIP)
+    sha256 = hashlib.sha256()
+    size = 0
+    pieces = []
+    for chunk in chunks:
+        sha256.update(chunk)
+        size += len(chunk)
+        pieces.append(compressor.compress(chunk))
+    pieces.append(compressor.flush())
+    return b"".join(pieces), sha256.hexdigest(), size
+
+
+class MemberReader:
+    """Reads one member as its bytes arrive: ``feed`` to the end, then ``finish``, which says whether it was whole."""
+
+    def __init__(self, *, max_size: int) -> None:
+        self._decompressor = isal_zlib.decompressobj(_GZIP)
+        self._room = max_size
+        self._seen = 0  # compressed bytes so far
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """Uncompressed pieces of at most 256 KB.  Raises ``FormatError``; read it to its end."""
+        self._check_flags(data)
+        while True:
+            if self._decompressor.eof:
+                if data:
+                    raise TrailingDataError("bytes follow the end of the gzip member")
+                return
+            try:
+                piece = self._decompressor.decompress(data, _PIECE)
+            except _IsalError as error:
+                raise FormatError(f"not a gzip member: {error}") from None
+            self._room -= len(piece)
+            if self._room < 0:
+                raise FormatError("the gzip member holds more than it may")
+            if piece:
+                yield piece
+            eof = self._decompressor.eof
+            data = self._decompressor.unused_data if eof else self._decompressor.unconsumed_tail
+            if not eof and not data and not piece:
+                return  # all is read; more may come
+
+    def finish(self) -> None:
+        """The end of the file is here.  Raises ``FormatError`` when the member is not whole."""
+        if not self._decompressor.eof:
+            raise FormatError("the gzip member is cut off")
+
+    def _check_flags(self, data: bytes) -> None:
+        at = _FLAGS_AT - self._seen
+        if 0 <= at < len(data) and data[at] & _RESERVED_FLAGS:
+            raise FormatError("not a gzip member: reserved flags are set")
+        self._seen += len(data)
+
+
+def decode_member(data: bytes, *, max_size: int) -> bytes:
+    """The content of ``data``, one member and nothing else, at most ``max_size`` bytes.  Raises ``FormatError``."""
+    reader = MemberReader(max_size=max_size)
+    content = b"".join(reader.feed(data))
+    reader.finish()
+    return content

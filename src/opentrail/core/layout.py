@@ -1,0 +1,209 @@
+"""Object keys of log files and digest files, both directions.
+
+Rules: keys are spelled exactly as CloudTrail spells them (``log-files-and-digests.md``, "Log file" and "Digest file";
+CloudTrail user guide, "Finding your CloudTrail log files" and "CloudTrail digest file structure"); the folders must
+agree with the name; ``parse_x(format_x(key)) == key``; a parser raises ``FormatError`` or nothing else.
+
+Within one trail's folder, byte order is time order: of digests by ``digestEndTime``, of log files by minute of delivery
+and then, because ``unique_part`` grows, by order of delivery.  Readers that list with StartAfter depend on it.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from enum import StrEnum
+from typing import Final
+
+from opentrail.core.errors import FormatError
+
+_DIGITS: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"  # in ASCII order
+_HALF: Final = 8  # characters of a unique part that order it; as many again make it unguessable
+_SPAN: Final = len(_DIGITS) ** _HALF  # 2.2e14: a million files a second for seven years
+
+_FOLDER: Final = (
+    r"(?:(?P<prefix>.+)/)?AWSLogs/(?:(?P<organization>o-[a-z0-9]{10,32})/)?(?P<account>[0-9]{12})/"
+    r"(?P<kind>CloudTrail(?:-[A-Za-z]+)?)/(?P<region>[a-z0-9-]+)/(?P<day>[0-9]{4}/[0-9]{2}/[0-9]{2})/"
+    r"(?P=account)_(?P=kind)_(?P=region)_"
+)
+_LOG_KEY: Final = re.compile(
+    _FOLDER + r"(?P<time>[0-9]{8}T[0-9]{4})Z_(?P<unique>[A-Za-z0-9]{16})\.json\.gz", re.ASCII | re.DOTALL
+)
+_DIGEST_KEY: Final = re.compile(
+    _FOLDER + r"(?P<trail>[A-Za-z0-9._-]{3,128})_(?P<home>[a-z0-9-]+)_(?P<time>[0-9]{8}T[0-9]{6})Z"
+    r"(?P<backfill>_backfill)?\.json\.gz",
+    re.ASCII | re.DOTALL,
+)
+_DIGEST_FOLDER: Final = "CloudTrail-Digest"
+
+
+class LogKind(StrEnum):
+    """The folder, and part of the name, that log files of one kind of events have."""
+
+    EVENTS = "CloudTrail"  # management and data events
+    INSIGHT = "CloudTrail-Insight"
+    NETWORK_ACTIVITY = "CloudTrail-NetworkActivity"
+    AGGREGATED = "CloudTrail-Aggregated"
+
+
+_LOG_KINDS: Final = {kind.value: kind for kind in LogKind}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Folder:
+    """Where in a bucket the files of one account and region lie.
+
+    ``prefix`` is the trail's S3KeyPrefix; ``organization_id`` (``o-...``) is set for an organization trail alone.
+    """
+
+    prefix: str = ""
+    organization_id: str = ""
+    account_id: str
+    region: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrailFolder:
+    """Whose digests: those of one trail (its name and home region) for one account and region."""
+
+    folder: Folder
+    trail_name: str
+    home_region: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogKey:
+    """A log file's key.  ``delivered_at`` is aware, UTC; the key holds its minute."""
+
+    folder: Folder
+    kind: LogKind = LogKind.EVENTS
+    delivered_at: datetime
+    unique: str  # 16 characters of [A-Za-z0-9], see unique_part
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DigestKey:
+    """A digest file's key.  ``end_time`` (aware, UTC, whole seconds) is its ``digestEndTime``."""
+
+    trail: TrailFolder
+    end_time: datetime
+    backfill: bool = False
+
+
+def unique_part(sequence: int, randomness: bytes) -> str:
+    """The 16 characters that end a log file's name: ``sequence`` in ASCII order, then ``randomness`` (8 bytes).
+
+    A greater ``sequence`` (0 to 62**8 - 1) gives a greater text, so two sequences never collide; the random half keeps
+    names unguessable and apart where two writers count alike.
+    """
+    assert 0 <= sequence < _SPAN
+    assert len(randomness) == 8
+    return _base62(sequence) + _base62(int.from_bytes(randomness) % _SPAN)
+
+
+def format_log_key(key: LogKey) -> str:
+    """``[prefix/]AWSLogs/[o-.../]ACCOUNT/CloudTrail/REGION/YYYY/MM/DD/ACCOUNT_CloudTrail_REGION_..._UNIQUE.json.gz``."""
+    moment = key.delivered_at.astimezone(UTC)
+    start = f"{key.folder.account_id}_{key.kind}_{key.folder.region}"
+    text = f"{log_day_prefix(key.folder, key.kind, moment)}{start}_{_compact(moment)[:13]}Z_{key.unique}.json.gz"
+    assert _LOG_KEY.fullmatch(text), text
+    return text
+
+
+def parse_log_key(text: str) -> LogKey:
+    """Read a log file's key.  Raises ``FormatError`` when ``text`` is not one."""
+    match = _LOG_KEY.fullmatch(text)
+    kind = _LOG_KINDS.get(match["kind"]) if match else None
+    if match is None or kind is None:
+        raise FormatError(f"not the key of a log file: {text!r}")
+    return LogKey(
+        folder=_folder(match),
+        kind=kind,
+        delivered_at=_moment(match, match["time"] + "00"),
+        unique=match["unique"],
+    )
+
+
+def format_digest_key(key: DigestKey) -> str:
+    """``[prefix/]AWSLogs/[o-.../]ACCOUNT/CloudTrail-Digest/REGION/YYYY/MM/DD/..._TRAIL_HOME_YYYYMMDDTHHMMSSZ.json.gz``."""
+    trail, folder = key.trail, key.trail.folder
+    moment = key.end_time.astimezone(UTC)
+    start = f"{folder.account_id}_{_DIGEST_FOLDER}_{folder.region}_{trail.trail_name}_{trail.home_region}"
+    ending = "_backfill.json.gz" if key.backfill else ".json.gz"
+    text = f"{digest_day_prefix(folder, moment)}{start}_{_compact(moment)}Z{ending}"
+    assert _DIGEST_KEY.fullmatch(text), text
+    return text
+
+
+def parse_digest_key(text: str) -> DigestKey:
+    """Read a digest file's key.  Raises ``FormatError`` when ``text`` is not one.
+
+    A trail's name may hold underscores, a region's cannot: the home region is what stands before the time.
+    """
+    match = _DIGEST_KEY.fullmatch(text)
+    if match is None or match["kind"] != _DIGEST_FOLDER:
+        raise FormatError(f"not the key of a digest file: {text!r}")
+    trail = TrailFolder(folder=_folder(match), trail_name=match["trail"], home_region=match["home"])
+    return DigestKey(trail=trail, end_time=_moment(match, match["time"]), backfill=match["backfill"] is not None)
+
+
+def log_prefix(folder: Folder, kind: LogKind = LogKind.EVENTS) -> str:
+    """The prefix of every log file of ``kind`` in ``folder``, with its last slash."""
+    return f"{_account_prefix(folder)}{kind}/{folder.region}/"
+
+
+def log_day_prefix(folder: Folder, kind: LogKind, day: date) -> str:
+    """The prefix of the log files of one day (UTC)."""
+    return f"{log_prefix(folder, kind)}{_day(day)}/"
+
+
+def digest_prefix(folder: Folder) -> str:
+    """The prefix of every digest file in ``folder``, those of other trails included, with its last slash."""
+    return f"{_account_prefix(folder)}{_DIGEST_FOLDER}/{folder.region}/"
+
+
+def digest_day_prefix(folder: Folder, day: date) -> str:
+    """The prefix of the digest files of one day (UTC), those of other trails included."""
+    return f"{digest_prefix(folder)}{_day(day)}/"
+
+
+def _account_prefix(folder: Folder) -> str:
+    prefix = f"{folder.prefix}/" if folder.prefix else ""
+    organization = f"{folder.organization_id}/" if folder.organization_id else ""
+    return f"{prefix}AWSLogs/{organization}{folder.account_id}/"
+
+
+def _folder(match: re.Match[str]) -> Folder:
+    return Folder(
+        prefix=match["prefix"] or "",
+        organization_id=match["organization"] or "",
+        account_id=match["account"],
+        region=match["region"],
+    )
+
+
+def _day(day: date) -> str:
+    return f"{day.year:04}/{day.month:02}/{day.day:02}"
+
+
+def _compact(moment: datetime) -> str:
+    return f"{moment.year:04}{moment.month:02}{moment.day:02}T{moment.hour:02}{moment.minute:02}{moment.second:02}"
+
+
+def _moment(match: re.Match[str], time: str) -> datetime:
+    if time[:8] != match["day"].replace("/", ""):
+        raise FormatError(f"the name's day is not its folder's: {match[0]!r}")
+    try:
+        moment = datetime.fromisoformat(time)
+    except ValueError:
+        raise FormatError(f"no such time: {match[0]!r}") from None
+    return moment.replace(tzinfo=UTC)
+
+
+def _base62(number: int) -> str:
+    digits = []
+    for _ in range(_HALF):
+        number, digit = divmod(number, len(_DIGITS))
+        digits.append(_DIGITS[digit])
+    return "".join(reversed(digits))

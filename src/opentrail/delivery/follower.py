@@ -1,0 +1,247 @@
+"""The follower that turns journal entries into staged log files and digests.
+
+``take`` reads on from its cursor and stages; ``close_windows`` stages the digests that are due and ends the chains
+whose trails stopped.  Both are whole transactions of the ledger: a crash before one leaves the entries to be read
+again, a crash after it leaves staged objects that the courier puts.  Nothing here touches a bucket.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from opentrail.core.layout import Folder, LogKey, format_log_key, unique_part
+from opentrail.delivery.digests import SignerFor, due_ends, plan_digest
+from opentrail.delivery.ledger import Chain, ChainKey, Cursor, FileToName, Ledger, ObjectToPut, Transaction
+from opentrail.delivery.log_files import (
+    Encoded,
+    EncodedPart,
+    Group,
+    GroupKey,
+    Plan,
+    Selection,
+    encode_group,
+    encode_groups,
+    plan,
+)
+from opentrail.journal.base import Journal, StoredEntry
+from opentrail.state.trails import Snapshot, TrailRevision, Trails
+
+log = logging.getLogger("opentrail.delivery")
+
+FOLLOWER = "log-files"
+_BATCH_BYTES = 32 << 20  # of journal entries that are held in memory at once
+_READ_BYTES = 4 << 20
+_READ_ENTRIES = 10_000
+
+
+class LogFileFollower:
+    """Stages what the journal holds.  One thread at a time uses it."""
+
+    def __init__(
+        self,
+        *,
+        journal: Journal,
+        ledger: Ledger,
+        trails: Trails,
+        signer: SignerFor,
+        random_bytes: Callable[[int], bytes],
+        digest_interval_seconds: int,
+    ) -> None:
+        self._journal = journal
+        self._ledger = ledger
+        self._trails = trails
+        self._signer = signer
+        self._random_bytes = random_bytes
+        self._digest_interval_seconds = digest_interval_seconds
+
+    def take(self, now: datetime) -> int:
+        """Stage log files for every entry that was durable when the call began; returns how many entries there were.
+
+        Raises ``StorageError``; what is not staged then is staged by the next call.
+        """
+        end = self._journal.end
+        cursor = self._ledger.cursor(FOLLOWER)
+        position, generation = cursor.position, cursor.generation
+        selection = Selection(self._trails.at)
+        waiting: deque[tuple[Plan, Future[list[Encoded]]]] = deque()
+        with ThreadPoolExecutor(1, thread_name_prefix="encode") as encoder:
+            while entries := self._read(position, end):
+                planned = plan(entries, selection, after=position, generation=generation)
+                position, generation = planned.position, planned.generation
+                # Hashing and compressing release the interpreter: the next batch is read and planned meanwhile.
+                waiting.append((planned, encoder.submit(encode_groups, planned.groups)))
+                if len(waiting) > 1:
+                    self._stage(*waiting.popleft(), now)
+            while waiting:
+                self._stage(*waiting.popleft(), now)
+        return position - cursor.position
+
+    def close_windows(self, now: datetime, *, all_windows: bool = False) -> int:
+        """Stage the digests that are due (``all_windows``: one for each chain now), end chains that are over.
+
+        Returns how many digests were staged.  Raises ``StorageError``.
+        """
+        staged = 0
+        current = self._trails.current
+        with self._ledger.transaction() as transaction:
+            before = cursor = transaction.cursor(FOLLOWER)
+            stamp = max(int(now.timestamp()), cursor.high_water)
+            caught_up = cursor.position >= self._journal.end
+            self._open_home_chains(transaction, current, stamp)
+            for chain in transaction.chains():
+                revision = current.get(chain.key.trail_arn)
+                if revision is not None and revision.chain == chain.key.chain:
+                    going_on = self._redirect(transaction, chain, revision)
+                    staged += self._stage_digests(transaction, going_on, stamp, one_more=all_windows)
+                    continue
+                if caught_up:  # nothing more can come: what rode along goes out, and the last digest names it
+                    cursor = self._stage_deferred(transaction, chain, cursor, stamp)
+                staged += self._stage_digests(transaction, chain, stamp, one_more=caught_up or all_windows)
+                if caught_up:
+                    transaction.end_chain(chain)
+            if staged or cursor != before:
+                transaction.move(FOLLOWER, replace(cursor, high_water=max(stamp, cursor.high_water)))
+        return staged
+
+    def oldest_generation(self) -> int:
+        """The oldest trails' generation that an entry which is still to be taken may name."""
+        cursor = self._ledger.cursor(FOLLOWER)
+        entries = self._journal.read(cursor.position, max_entries=1) if cursor.position < self._journal.end else []
+        if not entries:
+            return cursor.generation
+        return min(cursor.generation, int(entries[0].route.split(b"|", 1)[0]))
+
+    def position(self) -> int:
+        """The last entry that is staged; the journal may forget up to it."""
+        return self._ledger.cursor(FOLLOWER).position
+
+    def _read(self, position: int, end: int) -> list[StoredEntry]:
+        entries: list[StoredEntry] = []
+        size = 0
+        while position < end and size < _BATCH_BYTES:
+            part = self._journal.read(position, max_entries=min(_READ_ENTRIES, end - position), max_bytes=_READ_BYTES)
+            entries += part
+            size += sum(len(entry.payload) for entry in part)
+            position = part[-1].position
+        return entries
+
+    def _stage(self, planned: Plan, encoding: Future[list[Encoded]], now: datetime) -> None:
+        encoded = encoding.result()
+        with self._ledger.transaction() as transaction:
+            cursor = transaction.cursor(FOLLOWER)
+            stamp = max(int(now.timestamp()), cursor.high_water)
+            for group, files in zip(planned.groups, encoded, strict=True):
+                chain = self._open_chain(transaction, group, stamp)
+                if not group.records:
+                    transaction.defer(chain, group.own)
+                    continue
+                riding = transaction.take_deferred(chain) + group.own
+                if riding:
+                    for time_ms, record in riding:
+                        group.add(time_ms, record)
+                    files = encode_group(group)  # noqa: PLW2901  the same group's files, with what rides along
+                for file in files:
+                    cursor = self._stage_file(transaction, chain, file, cursor, stamp)
+            transaction.move(
+                FOLLOWER,
+                replace(cursor, position=planned.position, generation=planned.generation, high_water=stamp),
+            )
+
+    def _stage_file(
+        self, transaction: Transaction, chain: Chain, file: EncodedPart, cursor: Cursor, stamp: int
+    ) -> Cursor:
+        sequence = cursor.sequence + 1
+        key = file.key
+        name = format_log_key(
+            LogKey(
+                folder=Folder(prefix=key.prefix, account_id=key.account_id, region=key.region),
+                delivered_at=datetime.fromtimestamp(stamp, UTC),
+                unique=unique_part(sequence, self._random_bytes(8)),
+            )
+        )
+        named = FileToName(
+            bucket=key.bucket,
+            key=name,
+            sha256=file.content.sha256,
+            oldest=file.oldest_ms // 1000,
+            newest=file.newest_ms // 1000,
+        )
+        item = ObjectToPut(kind="log", bucket=key.bucket, key=name, body=file.content.data, file=named)
+        transaction.stage(chain, item)
+        return replace(cursor, sequence=sequence)
+
+    def _stage_deferred(self, transaction: Transaction, chain: Chain, cursor: Cursor, stamp: int) -> Cursor:
+        """The last log file of a chain that is over: what still waited to ride in one."""
+        records = transaction.take_deferred(chain)
+        if not records:
+            return cursor
+        key = chain.key
+        fields = GroupKey(key.trail_arn, key.chain, key.account_id, key.region, chain.bucket, chain.prefix)
+        group = Group(key=fields, validated=chain.validated)
+        for time_ms, record in records:
+            group.add(time_ms, record)
+        for file in encode_group(group):
+            cursor = self._stage_file(transaction, chain, file, cursor, stamp)
+        return cursor
+
+    def _stage_digests(self, transaction: Transaction, chain: Chain, stamp: int, *, one_more: bool) -> int:
+        """Stage the digests of a chain that are due (``one_more``: and one that ends now); returns how many."""
+        if not chain.validated:
+            return 0
+        ends = due_ends(chain, stamp, self._digest_interval_seconds) + [stamp] * one_more
+        for end in ends:
+            chain = self._stage_digest(transaction, chain, end)
+        return len(ends)
+
+    def _stage_digest(self, transaction: Transaction, chain: Chain, end: int) -> Chain:
+        """The chain with one digest more, which ends at ``end`` or as little later as its name takes to be new."""
+        start = chain.digest_end if chain.digest_end is not None else chain.started_at
+        end = max(end, start + 1, transaction.newest_digest_end(chain.key) + 1)
+        signer = self._signer(chain.key.region, datetime.fromtimestamp(end, UTC))
+        item, head = plan_digest(chain, transaction.unnamed(chain), end, signer)
+        transaction.stage(chain, item)
+        transaction.advance_chain(chain, digest_end=end, head=head)
+        return replace(chain, digest_end=end, head=head)
+
+    def _open_chain(self, transaction: Transaction, group: Group, stamp: int) -> Chain:
+        key = group.key
+        times = [time_ms // 1000 for time_ms, _ in group.own]
+        oldest = min([stamp, *times, *([group.oldest_ms // 1000] if group.records else [])])
+        return transaction.open_chain(
+            ChainKey(trail_arn=key.trail_arn, chain=key.chain, account_id=key.account_id, region=key.region),
+            validated=group.validated,
+            started_at=oldest,
+            bucket=key.bucket,
+            prefix=key.prefix,
+        )
+
+    def _open_home_chains(self, transaction: Transaction, current: Snapshot, stamp: int) -> None:
+        """A trail that logs has digests of its home region from its first hour on, events or none."""
+        for arn, revision in current.items():
+            if revision.chain is None:
+                continue
+            trail = revision.trail
+            started = revision.started if revision.session == revision.chain else None
+            transaction.open_chain(
+                ChainKey(trail_arn=arn, chain=revision.chain, account_id=trail.account_id, region=trail.home_region),
+                validated=trail.log_file_validation_enabled,
+                started_at=min(stamp, int(started.timestamp())) if started else stamp,
+                bucket=trail.bucket,
+                prefix=trail.prefix,
+            )
+
+    def _redirect(self, transaction: Transaction, chain: Chain, revision: TrailRevision) -> Chain:
+        """Digests go where the trail delivers now."""
+        trail = revision.trail
+        return transaction.open_chain(
+            chain.key,
+            validated=chain.validated,
+            started_at=chain.started_at,
+            bucket=trail.bucket,
+            prefix=trail.prefix,
+        )

@@ -1,0 +1,1 @@
+"""Signing keys: who signs digests, and with what."""

@@ -1,0 +1,1 @@
+"""The endpoint: HTTP in front, services behind, and the composition root."""

@@ -1,0 +1,107 @@
+"""Who calls: from a request's signature to an ``Identity``.
+
+Rules: the secret never leaves this module but inside ``Caller``, for the chunk signatures of an upload; an unknown key,
+an inactive key and a wrong signature are refused in the words of the service's family; a request without any signature
+is anonymous, which only operations that allow it let through.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from opentrail.core.errors import ServiceFault
+from opentrail.core.identity import ANONYMOUS, Identity
+from opentrail.core.sigv4 import (
+    Authorization,
+    Family,
+    family_of,
+    invalid_token,
+    missing_token,
+    parse_authorization,
+    s3_payload_hash,
+    unknown_key,
+    verify_signature,
+)
+from opentrail.core.wire.http import HttpRequest
+from opentrail.core.wire.routing import Route
+from opentrail.state.identities import KeyRecord
+
+DEFAULT_REGION = "us-east-1"
+_REGION = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")  # a region becomes part of object keys
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """An authenticated caller, the region asked for, and what further checks of the body need."""
+
+    identity: Identity
+    region: str
+    authorization: Authorization | None = None
+    secret: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Authenticator:
+    """Proves signatures with the keys that ``find_key`` finds (it blocks) and ``known_key`` remembers (it does not).
+
+    ``note_use`` hears of each good one.
+    """
+
+    known_key: Callable[[str], KeyRecord | None]
+    find_key: Callable[[str], KeyRecord | None]
+    note_use: Callable[[str, str, str, datetime], None]  # access key ID, service, region, time
+
+    def read_claim(self, request: HttpRequest, route: Route) -> Authorization | None:
+        """Who ``request`` claims to be from; None where it is unsigned.  Raises ``ServiceFault``."""
+        family = family_of(route.service.signing_name, route.protocol)
+        authorization = parse_authorization(request, family)
+        if authorization is not None:
+            _check_scope(authorization, route, family)
+        return authorization
+
+    def anonymous(self, route: Route) -> Caller:
+        """The caller of an unsigned request.  Raises ``ServiceFault`` where the service has none."""
+        family = family_of(route.service.signing_name, route.protocol)
+        if family is not Family.S3:
+            raise missing_token(family)
+        return Caller(identity=ANONYMOUS, region=DEFAULT_REGION)
+
+    def prove(
+        self,
+        request: HttpRequest,
+        body: bytes | None,
+        route: Route,
+        authorization: Authorization,
+        key: KeyRecord | None,
+        now: datetime,
+    ) -> Caller:
+        """The caller of ``request``, whose claim ``key`` proves.
+
+        ``body`` is None for S3, whose payloads are checked as they are read.  Raises ``ServiceFault``.
+        """
+        family = family_of(route.service.signing_name, route.protocol)
+        if key is None or not key.is_active:
+            raise unknown_key(family, authorization.access_key_id)
+        if authorization.session_token:
+            raise invalid_token(family)  # keys of users and root have none; sessions come with "Accounts"
+        payload_hash = s3_payload_hash(authorization) if body is None else hashlib.sha256(body).hexdigest()
+        verify_signature(request, authorization, key.secret, now, payload_hash=payload_hash, family=family)
+        self.note_use(authorization.access_key_id, route.service.signing_name, authorization.region, now)
+        return Caller(
+            identity=key.identity, region=authorization.region, authorization=authorization, secret=key.secret
+        )
+
+
+def _check_scope(authorization: Authorization, route: Route, family: Family) -> None:
+    """The credential scope must be for this service, and for something that can be a region."""
+    if not _REGION.fullmatch(authorization.region):
+        code = "AuthorizationHeaderMalformed" if family is Family.S3 else "SignatureDoesNotMatch"
+        raise ServiceFault(code, "Credential should be scoped to a valid region.", status=403)
+    if authorization.service != route.service.signing_name:
+        code = "AuthorizationHeaderMalformed" if family is Family.S3 else "SignatureDoesNotMatch"
+        text = f"Credential should be scoped to correct service: '{route.service.signing_name}'."
+        raise ServiceFault(code, text, status=400 if family is Family.S3 else 403)

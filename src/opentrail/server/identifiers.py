@@ -1,0 +1,38 @@
+"""Identifiers: random, unique, and cheap.  The composition root owns the randomness; tests give their own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+RandomBytes = Callable[[int], bytes]
+
+
+class Identifiers:
+    """Draws ids from ``random_bytes``, many at a time: one system call serves 128 of them."""
+
+    def __init__(self, random_bytes: RandomBytes = os.urandom) -> None:
+        self._random_bytes = random_bytes
+        self._pool = b""
+        self._at = 0
+
+    def take(self, size: int) -> bytes:
+        """``size`` random bytes (16 at most)."""
+        at = self._at
+        if at + size > len(self._pool):
+            self._pool = self._random_bytes(2048)
+            at = 0
+        self._at = at + size
+        return self._pool[at : at + size]
+
+    def event_id(self) -> str:
+        """A random UUID (version 4), as ``eventID`` is written."""
+        data = bytearray(self.take(16))
+        data[6] = data[6] & 0x0F | 0x40
+        data[8] = data[8] & 0x3F | 0x80
+        text = data.hex()
+        return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+    def request_id(self) -> str:
+        """A random UUID for ``requestID``."""
+        return self.event_id()

@@ -1,0 +1,58 @@
+"""Parameters against the service's model, where AWS's own front end checks them before the service does.
+
+IAM and STS refuse whatever breaks a constraint of the model; CloudTrail checks values itself, with codes of its own, so
+that only what is missing is refused here; S3 refuses documents that lack a part.  Services not in the table check all by
+themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from opentrail.core.calls import ApiCall
+from opentrail.core.errors import ServiceFault
+from opentrail.core.wire.model import Operation
+from opentrail.core.wire.validation import Violation, format_violations, validate
+
+Refuse = Callable[[Operation, Sequence[Violation]], ServiceFault | None]
+
+
+def check_parameters(call: ApiCall) -> ServiceFault | None:
+    """What the service's front end refuses of the call's parameters; None where it lets them pass."""
+    refuse = CHECKED.get(call.operation.service.name)
+    if refuse is None:
+        return None
+    violations = validate(call.operation, call.parameters)
+    return refuse(call.operation, violations) if violations else None
+
+
+def _refuse_all(_operation: Operation, violations: Sequence[Violation]) -> ServiceFault:
+    return ServiceFault("ValidationError", format_violations(violations))
+
+
+def _refuse_missing(_operation: Operation, violations: Sequence[Violation]) -> ServiceFault | None:
+    missing = [each for each in violations if each.is_null]
+    return ServiceFault("ValidationException", format_violations(missing)) if missing else None
+
+
+def _refuse_incomplete_document(operation: Operation, violations: Sequence[Violation]) -> ServiceFault | None:
+    shape = operation.input
+    payload = shape.payload if shape is not None else ""
+    for each in violations:
+        if not each.is_null:
+            continue
+        if "." in each.path:
+            text = "The XML you provided was not well-formed or did not validate against our published schema"
+            return ServiceFault("MalformedXML", text)
+        if each.path.lower() == payload.lower():
+            return ServiceFault("MissingRequestBodyError", "Request Body is empty")
+        return ServiceFault("InvalidRequest", f"Missing required parameter for this request: {each.path}")
+    return None
+
+
+CHECKED: Mapping[str, Refuse] = {
+    "cloudtrail": _refuse_missing,
+    "iam": _refuse_all,
+    "s3": _refuse_incomplete_document,
+    "sts": _refuse_all,
+}

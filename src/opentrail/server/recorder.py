@@ -1,0 +1,256 @@
+"""The recorder: the one place where events enter the journal.
+
+Rules:
+
+* ``record`` returns when the event is durable.  Until then its call is not answered.
+* A call that changes something leaves an intent first; the event that follows carries the same id.
+* When an event cannot be made durable, the call is refused (``refuse``) or answered and counted (``pass``).  What has
+  already happened, or was answered all the same, is owed: its event is kept in memory and tried again (``pay``).  If
+  the process dies before that, its intent becomes an event at the next start (``recover``).
+* What a call in flight still needs is kept for it: the trails of the generation in which it began, and its intent in
+  the journal (``oldest_generation``, ``oldest_open_intent``).
+* Nothing here blocks the event loop: ``intend`` and ``record`` await, the ``..._now`` forms and ``pay`` are for threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable
+from functools import lru_cache
+
+from opentrail.core.errors import JournalError, ServiceFault
+from opentrail.core.events import EntryRoute, Event, format_route, parse_event, parse_route, parse_time
+from opentrail.core.recording import encode_record, without_outcome
+from opentrail.journal.base import Entry, EntryKind, Journal, entry_size
+from opentrail.journal.group_commit import GroupCommit
+
+log = logging.getLogger("opentrail.recorder")
+
+MAX_OWED_BYTES = 64 << 20
+
+
+class Recorder:
+    """Makes events durable, from the event loop (``record``, ``intend``) and from threads (the ``..._now`` forms).
+
+    ``generation`` tells the trails' generation now; it never goes back.
+    """
+
+    def __init__(self, commit: GroupCommit, *, refuse: bool, generation: Callable[[], int]) -> None:
+        self._commit = commit
+        self._refuse = refuse
+        self._generation = generation
+        self._lock = threading.Lock()
+        self._paying = threading.Lock()  # one thread pays at a time, so that what is owed keeps its order
+        self._in_flight: dict[int, int] = {}  # generation -> calls that began in it and may still name it
+        self._open_intents: dict[bytes, int] = {}  # event id -> position
+        self._owed: deque[tuple[Entry, int]] = deque()  # with the generation in which the call began
+        self._owed_bytes = 0
+        self._failing = False
+        self.unrecorded = 0  # calls answered without a durable record (``pass`` only)
+
+    def begin(self) -> int:
+        """A call begins: the trails' generation now, to be given to ``record`` and then to ``end``."""
+        with self._lock:
+            generation = self._generation()
+            self._in_flight[generation] = self._in_flight.get(generation, 0) + 1
+        return generation
+
+    def end(self, before: int) -> None:
+        """The call that began in generation ``before`` is over."""
+        with self._lock:
+            left = self._in_flight[before] - 1
+            if left:
+                self._in_flight[before] = left
+            else:
+                del self._in_flight[before]
+
+    def oldest_generation(self) -> int:
+        """The oldest generation that an event which is not in the journal yet may name."""
+        with self._lock:
+            return min(self._in_flight, default=self._generation())
+
+    def oldest_open_intent(self) -> int | None:
+        """The position of the oldest intent whose event is not durable yet: the journal must keep it."""
+        with self._lock:
+            return min(self._open_intents.values(), default=None)
+
+    async def intend(self, event: Event, before: int) -> None:
+        """Make the intent of a call durable before it is carried out.  Raises ``ServiceFault`` when that is refused."""
+        entry = self._open(event, before)
+        try:
+            position = await self._submit(entry)
+        except JournalError as error:
+            self._drop_intent(entry)
+            self._refuse_or_pass(error)
+        else:
+            self._place(entry, position)
+
+    async def record(self, event: Event, before: int, *, happened: bool) -> None:
+        """Make the event of a call durable.  ``happened``: the call changed something that cannot be taken back.
+
+        Raises ``ServiceFault`` when the journal cannot be written and calls are refused then.
+        """
+        entry = self._entry(EntryKind.EVENT, event, before)
+        try:
+            await self._submit(entry)
+        except JournalError as error:
+            self._miss(entry, before, happened=happened, error=error)
+        else:
+            self._close(entry)
+
+    def intend_now(self, event: Event, before: int) -> None:
+        """``intend``, from a thread."""
+        entry = self._open(event, before)
+        try:
+            position = self._commit.submit_and_wait(entry)
+        except JournalError as error:
+            self._drop_intent(entry)
+            self._refuse_or_pass(error)
+        else:
+            self._place(entry, position)
+
+    def record_now(self, event: Event, before: int, *, happened: bool, own: bool) -> None:
+        """``record``, from a thread."""
+        entry = self._entry(EntryKind.EVENT, event, before, own=own)
+        try:
+            self._commit.submit_and_wait(entry)
+        except JournalError as error:
+            self._miss(entry, before, happened=happened, error=error)
+        else:
+            self._close(entry)
+
+    def pay(self) -> None:
+        """Write the owed events, oldest first, as far as the journal takes them; costs nothing where none is owed."""
+        with self._paying:
+            while self._owed:
+                entry, before = self._owed[0]
+                try:
+                    self._commit.submit_and_wait(entry)
+                except JournalError:
+                    return
+                self._close(entry)
+                with self._lock:
+                    self._owed.popleft()
+                    self._owed_bytes -= entry_size(entry)
+                self.end(before)
+
+    def owed(self) -> int:
+        """How many events wait for a journal that can be written."""
+        return len(self._owed)
+
+    async def _submit(self, entry: Entry) -> int:
+        future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+        def done(position: int | None, error: JournalError | None) -> None:
+            if future.done():  # cancelled
+                return
+            if error is not None:
+                future.set_exception(error)
+            elif position is not None:
+                future.set_result(position)
+
+        self._commit.submit(entry, done)
+        return await future
+
+    def _entry(self, kind: EntryKind, event: Event, before: int, *, own: bool = False) -> Entry:
+        record = event.record
+        route = EntryRoute(
+            before=before,
+            generation=self._generation(),
+            account_id=record["recipientAccountId"],
+            region=record["awsRegion"],
+            category=record["eventCategory"],
+            read_only=record["readOnly"],
+            event_source=record["eventSource"],
+            event_type=record["eventType"],
+            own=own,
+        )
+        return Entry(
+            kind,
+            _format_route(route),
+            _milliseconds(record["eventTime"]),
+            bytes.fromhex(record["eventID"].replace("-", "")),
+            encode_record(event),
+        )
+
+    def _open(self, event: Event, before: int) -> Entry:
+        """An intent that the journal must keep from now on, wherever it comes to lie."""
+        entry = self._entry(EntryKind.INTENT, event, before)
+        with self._lock:
+            self._open_intents[entry.event_id] = 0
+        return entry
+
+    def _place(self, intent: Entry, position: int) -> None:
+        with self._lock:
+            self._open_intents[intent.event_id] = position
+        self._note_success()
+
+    def _close(self, entry: Entry) -> None:
+        """The event is durable; its intent, if it had one, is needed no more."""
+        self._drop_intent(entry)
+        self._note_success()
+
+    def _drop_intent(self, entry: Entry) -> None:
+        if self._open_intents:
+            with self._lock:
+                self._open_intents.pop(entry.event_id, None)
+
+    def _miss(self, entry: Entry, before: int, *, happened: bool, error: JournalError) -> None:
+        """An event was not made durable: owe it if its call has happened or is answered, then refuse or pass."""
+        if happened or not self._refuse:
+            with self._lock:
+                size = entry_size(entry)
+                if self._owed_bytes + size <= MAX_OWED_BYTES:  # beyond, what has happened still has its intent
+                    self._owed.append((entry, before))
+                    self._owed_bytes += size
+                    self._in_flight[before] += 1  # until it is paid
+        if not self._refuse:
+            self.unrecorded += 1
+        self._refuse_or_pass(error)
+
+    def _note_success(self) -> None:
+        if self._failing:
+            self._failing = False
+            log.warning("the journal can be written again")
+
+    def _refuse_or_pass(self, error: JournalError) -> None:
+        if not self._failing:  # once for all calls that meet the same trouble
+            self._failing = True
+            what = "refused" if self._refuse else "answered without a durable record"
+            log.error("calls are %s: %s", what, error)
+        if self._refuse:
+            text = "The call could not be recorded and was refused. Please try again."
+            raise ServiceFault("ServiceUnavailable", text, status=503) from error
+
+
+def recover(journal: Journal) -> int:
+    """Turn each intent that no event followed into an event that says so; returns how many.
+
+    Runs before the first call is taken.  A crash in between leaves the rest to the next start.
+    """
+    intents: dict[bytes, tuple[EntryRoute, int, bytes]] = {}
+    position = journal.start - 1
+    while position < journal.end:
+        for entry in journal.read(position):
+            position = entry.position
+            if entry.kind is EntryKind.INTENT:
+                intents[entry.event_id] = (parse_route(entry.route), entry.event_time_ms, bytes(entry.payload))
+            else:
+                intents.pop(entry.event_id, None)
+    for event_id, (route, time_ms, payload) in intents.items():
+        event = without_outcome(parse_event(payload))
+        journal.append([Entry(EntryKind.RECOVERED, format_route(route), time_ms, event_id, encode_record(event))])
+        text = "the server stopped while it carried out this call"
+        log.warning("recovered the record of %s %s: %s", event.record["eventName"], event.event_id, text)
+    return len(intents)
+
+
+_format_route = lru_cache(maxsize=4096)(format_route)  # a running server sees few
+
+
+@lru_cache(maxsize=64)
+def _milliseconds(time: str) -> int:
+    return int(parse_time(time).timestamp() * 1000)

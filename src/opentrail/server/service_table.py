@@ -1,0 +1,17 @@
+"""The services of the endpoint: one table, botocore's name of a service to its operations."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from opentrail.services.base import OperationEntry
+from opentrail.services.cloudtrail import CLOUDTRAIL_OPERATIONS
+from opentrail.services.iam import IAM_OPERATIONS
+from opentrail.services.s3 import S3_OPERATIONS
+from opentrail.services.sts import STS_OPERATIONS
+
+SERVICES: Mapping[str, Mapping[str, OperationEntry[Any]]] = {
+    "cloudtrail": CLOUDTRAIL_OPERATIONS,
+    "iam": IAM_OPERATIONS,
+    "s3": S3_OPERATIONS,
+    "sts": STS_OPERATIONS,
+}

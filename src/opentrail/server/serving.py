@@ -1,0 +1,117 @@
+"""Running the endpoint: the socket, uvicorn, the control socket, signals, and a clean end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import uvicorn
+
+from opentrail.core.errors import ConfigError
+from opentrail.server.app import Application
+from opentrail.server.config import Settings
+from opentrail.server.control import ControlServer
+from opentrail.server.http_protocol import EndpointProtocol
+from opentrail.server.runtime import Runtime, open_runtime
+
+log = logging.getLogger("opentrail.serving")
+
+GRACE_SECONDS = 30  # how long calls in flight may take after a signal
+
+
+def serve(settings: Settings, announce: Callable[[str], None]) -> int:
+    """Serve until SIGINT or SIGTERM; ``announce`` hears where.  Returns the exit code.  Raises ``ConfigError``."""
+    listener = _listen(settings)
+    with listener, open_runtime(settings) as runtime:
+        port = listener.getsockname()[1]
+        url = f"{settings.scheme}://{_url_host(settings.host)}:{port}"
+        server = EndpointServer(runtime, _config(settings, runtime), lambda: announce(_welcome(runtime, url)))
+        server.run(sockets=[listener])
+        return 1 if runtime.door.health() else 0
+
+
+class EndpointServer(uvicorn.Server):
+    """uvicorn with our life cycle around it: delivery and control start with it and end after its last call."""
+
+    def __init__(self, runtime: Runtime, config: uvicorn.Config, started: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._runtime = runtime
+        self._started = started
+        self._control = ControlServer(runtime.settings.data_dir, runtime.commands())
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, then tell."""
+        loop = asyncio.get_running_loop()
+        self._runtime.wakeup.notify = loop.call_soon_threadsafe
+        await self._control.start()
+        self._runtime.worker.start()
+        await super().startup(sockets)
+        self._started()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Finish the calls in flight, deliver what they left, and stop."""
+        await super().shutdown(sockets)
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(None, self._runtime.worker.stop)
+        await self._control.stop()
+        self._runtime.wakeup.notify = None
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """SIGINT and SIGTERM end the server cleanly, and with it the process, by its exit code."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        try:
+            yield
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.remove_signal_handler(number)
+
+
+def _listen(settings: Settings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        return socket.create_server((settings.host, settings.port), family=family, backlog=2048)
+    except OSError as error:
+        where = f"{settings.host}:{settings.port}"
+        raise ConfigError(f"cannot listen on {where}: {error.strerror}; choose another with --port") from None
+
+
+def _config(settings: Settings, runtime: Runtime) -> uvicorn.Config:
+    app: Any = Application(runtime.door, max_header_bytes=settings.max_header_bytes)
+    return uvicorn.Config(
+        app,
+        http=EndpointProtocol,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=True,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+        ssl_certfile=str(settings.tls_cert) if settings.tls_cert else None,
+        ssl_keyfile=str(settings.tls_key) if settings.tls_key else None,
+        proxy_headers=False,
+    )
+
+
+def _url_host(host: str) -> str:
+    if host in {"0.0.0.0", "::"}:  # noqa: S104  a listening address is read here, not bound
+        return "127.0.0.1" if host == "0.0.0.0" else "[::1]"  # noqa: S104  the same
+    return f"[{host}]" if ":" in host else host
+
+
+def _welcome(runtime: Runtime, url: str) -> str:
+    settings = runtime.settings
+    return (
+        f"Opentrail listens on {url} (account {runtime.account_id}, data in {settings.data_dir})\n"
+        f"  export AWS_SHARED_CREDENTIALS_FILE={settings.data_dir / 'credentials'} AWS_ENDPOINT_URL={url}\n"
+        f"  aws sts get-caller-identity"
+    )

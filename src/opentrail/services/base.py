@@ -1,0 +1,59 @@
+"""What every service of the endpoint is: a table of operations.
+
+A service is data: for each operation a handler (a function of the call and the service's own dependencies), the
+actions and resources that a caller must be allowed, and whether it changes something.  Parsing, authentication,
+authorisation and recording happen once, outside (``server.calls``), so no service can forget them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from opentrail.core.calls import ApiCall
+
+Deps = TypeVar("Deps")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Permission:
+    """An action on a resource that the caller needs (``s3:PutObject`` on ``arn:aws:s3:::b/k``).
+
+    ``resource_account`` owns the resource; ``resource_policy`` is the resource's own policy document as JSON text, where
+    it has one; ``context`` adds condition keys (``{"s3:prefix": ["a/"]}``), lower-case names.
+    """
+
+    action: str
+    resource: str
+    resource_account: str = ""  # "": the caller's own
+    resource_policy: str | None = None
+    context: Mapping[str, list[str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperationEntry(Generic[Deps]):
+    """How one operation is carried out and what it needs.
+
+    ``permissions`` returns what must be allowed, in order (an empty tuple: any authenticated caller may); it may raise
+    ``ServiceFault`` where AWS answers before it authorises (NoSuchBucket).  ``blocking`` operations touch a disk or a
+    network and run on a thread; the others must return at once.  ``writes`` marks those that change something: they
+    leave an intent in the journal first.  ``anonymous`` lets an unsigned call reach authorisation.
+    ``permissions_block``: ``permissions`` asks a database, so it runs on a thread as well.
+    """
+
+    handler: Callable[[ApiCall, Deps], Mapping[str, Any]]
+    permissions: Callable[[ApiCall, Deps], tuple[Permission, ...]]
+    writes: bool
+    blocking: bool = True
+    anonymous: bool = False
+    permissions_block: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service(Generic[Deps]):
+    """One service: ``name`` is botocore's (``s3``); ``operations`` maps operation names to their entries."""
+
+    name: str
+    operations: Mapping[str, OperationEntry[Deps]]
+    deps: Deps

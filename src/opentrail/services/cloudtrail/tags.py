@@ -1,0 +1,103 @@
+"""AddTags, RemoveTags and ListTags.  They take ARNs, and work in the trail's home region only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from opentrail.core.calls import ApiCall
+from opentrail.core.errors import ServiceFault
+from opentrail.core.trails import Trail, check_tags, parse_trail_arn
+from opentrail.services.base import OperationEntry, Permission
+from opentrail.services.cloudtrail.lookup import CloudTrailDeps
+from opentrail.state.trails import Snapshot
+
+RESOURCES_PER_CALL = 20
+
+
+def add_tags(call: ApiCall, deps: CloudTrailDeps) -> Mapping[str, Any]:
+    """AddTags: a tag without a value has an empty one."""
+    tags = [(tag["Key"], tag.get("Value") or "") for tag in call.parameters["TagsList"]]
+    _change_tags(call, deps, lambda existing: check_tags(tags, existing))
+    return {}
+
+
+def remove_tags(call: ApiCall, deps: CloudTrailDeps) -> Mapping[str, Any]:
+    """RemoveTags, by key; keys that are not there are passed over."""
+    removed = {tag["Key"] for tag in call.parameters["TagsList"]}
+    _change_tags(call, deps, lambda existing: {key: value for key, value in existing.items() if key not in removed})
+    return {}
+
+
+def list_tags(call: ApiCall, deps: CloudTrailDeps) -> Mapping[str, Any]:
+    """ListTags, in the order of the ARNs asked for."""
+    arns = call.parameters["ResourceIdList"]
+    if len(arns) > RESOURCES_PER_CALL:
+        raise ServiceFault(
+            "ValidationException",
+            f"ResourceIdList can have up to {RESOURCES_PER_CALL} ARNs; it has {len(arns)}.",
+        )
+    if call.parameters.get("NextToken"):
+        raise ServiceFault("InvalidTokenException", "NextToken is reserved for future use.")
+    listed = [(arn, _find(call, deps.trails.current, arn).tags) for arn in arns]
+    return {
+        "ResourceTagList": [
+            {"ResourceId": arn, "TagsList": [_describe(*tag) for tag in sorted(tags.items())]} for arn, tags in listed
+        ]
+    }
+
+
+def _change_tags(call: ApiCall, deps: CloudTrailDeps, edit: Callable[[Mapping[str, str]], Mapping[str, str]]) -> None:
+    arn = call.parameters["ResourceId"]
+
+    def change(trails: Snapshot) -> Trail:
+        trail = _find(call, trails, arn)
+        return replace(trail, tags=edit(trail.tags))
+
+    _find(call, deps.trails.current, arn)
+    deps.trails.change(arn, call.now, change)
+
+
+def _find(call: ApiCall, trails: Snapshot, arn: str) -> Trail:
+    """The trail with this ARN.
+
+    Raises ``ServiceFault`` CloudTrailARNInvalidException or ResourceNotFoundException.
+    """
+    region, account_id, _name = parse_trail_arn(arn)
+    if account_id != call.account_id:
+        raise ServiceFault("CloudTrailARNInvalidException", f"{arn} does not belong to account {call.account_id}.")
+    if region != call.region:
+        raise ServiceFault(
+            "CloudTrailARNInvalidException",
+            f"Region in ARN is wrong, you can only access resources in region {call.region}.",
+        )
+    revision = trails.get(arn)
+    if revision is None:
+        raise ServiceFault("ResourceNotFoundException", f"Unknown trail: {arn} for the user: {call.account_id}")
+    return revision.trail
+
+
+def _describe(key: str, value: str) -> dict[str, str]:
+    return {"Key": key, **({"Value": value} if value else {})}
+
+
+def _resource_permissions(action: str) -> Callable[[ApiCall, CloudTrailDeps], tuple[Permission, ...]]:
+    def permissions(call: ApiCall, _deps: CloudTrailDeps) -> tuple[Permission, ...]:
+        tags = call.parameters["TagsList"]
+        context = {f"aws:requesttag/{tag['Key'].lower()}": [tag["Value"]] for tag in tags if tag.get("Value")}
+        context["aws:tagkeys"] = [tag["Key"] for tag in tags]
+        return (Permission(action=f"cloudtrail:{action}", resource=call.parameters["ResourceId"], context=context),)
+
+    return permissions
+
+
+def _list_permissions(call: ApiCall, _deps: CloudTrailDeps) -> tuple[Permission, ...]:
+    return tuple(Permission(action="cloudtrail:ListTags", resource=arn) for arn in call.parameters["ResourceIdList"])
+
+
+TAG_OPERATIONS: Mapping[str, OperationEntry[CloudTrailDeps]] = {
+    "AddTags": OperationEntry(handler=add_tags, permissions=_resource_permissions("AddTags"), writes=True),
+    "RemoveTags": OperationEntry(handler=remove_tags, permissions=_resource_permissions("RemoveTags"), writes=True),
+    "ListTags": OperationEntry(handler=list_tags, permissions=_list_permissions, writes=False, blocking=False),
+}

@@ -1,0 +1,48 @@
+"""The control plane's database: one engine, one ``MetaData``, short transactions.
+
+SQLite (embedded default: WAL, ``synchronous=FULL``, foreign keys on) or PostgreSQL, by URL.  Each aggregate's module
+declares its tables on ``metadata`` and holds its queries; nothing else speaks SQL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import Connection, Engine, MetaData, create_engine, event
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from opentrail.core.errors import StorageError
+
+metadata = MetaData()
+
+
+def open_database(url: str, tables: MetaData = metadata) -> Engine:
+    """Open ``url`` (``sqlite:////abs/state.db``, ``postgresql+psycopg://...``) and create the ``tables`` it lacks."""
+    engine = create_engine(url, pool_pre_ping=not url.startswith("sqlite"))
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", _configure_sqlite)
+    tables.create_all(engine)
+    return engine
+
+
+@contextmanager
+def transaction(engine: Engine) -> Iterator[Connection]:
+    """One transaction: durable when the block is left, undone when it raises.
+
+    Raises ``StorageError`` where the database is locked, full or away.
+    """
+    try:
+        with engine.begin() as connection:
+            yield connection
+    except OperationalError as error:
+        raise StorageError(f"the control plane's database cannot be used: {error.orig}", retryable=True) from error
+
+
+def _configure_sqlite(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
+    cursor = connection.cursor()
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=10000"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()

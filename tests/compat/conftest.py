@@ -1,0 +1,135 @@
+"""boto3 as the judge of the services, without a socket: its requests go straight through the wire layer to a handler.
+
+Signatures, authorisation and recording are the server's and are left out here; a client calls as the identity that it
+is made with.  What each call would have needed is kept in ``Endpoint.permissions``.
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import urlsplit
+
+import boto3
+import pytest
+from botocore.awsrequest import AWSPreparedRequest, AWSResponse
+from botocore.compat import HTTPHeaders
+from botocore.config import Config
+
+from opentrail.core.calls import ApiCall
+from opentrail.core.errors import ServiceFault
+from opentrail.core.identity import Identity, root_identity
+from opentrail.core.wire.faults import format_fault
+from opentrail.core.wire.http import Headers, HttpRequest, HttpResponse
+from opentrail.core.wire.protocols import format_response, parse_request
+from opentrail.core.wire.routing import Scope, identify
+from opentrail.server.catalog import BotocoreCatalog
+from opentrail.services.base import Permission, Service
+
+ACCOUNT = "123456789012"
+
+
+class _Raw(io.BytesIO):
+    """What urllib3 would hand to botocore."""
+
+    def stream(self, **_options: object) -> Iterator[bytes]:
+        yield self.read()
+
+
+class Endpoint:
+    """An endpoint inside the test.  ``now`` moves on by a second a call, unless a test sets it."""
+
+    def __init__(self, catalog: BotocoreCatalog) -> None:
+        self.catalog = catalog
+        self.services: dict[str, Service[Any]] = {}
+        self.permissions: tuple[Permission, ...] = ()
+        self.now = datetime(2024, 5, 1, 12, tzinfo=UTC)
+        self._numbers = itertools.count(1)
+
+    def client(self, service: str, region: str = "us-east-1", identity: Identity | None = None) -> Any:
+        """A boto3 client of ``service`` that calls as ``identity`` (the account's root)."""
+        caller = identity or root_identity(ACCOUNT, "AKIAROOT")
+        connect: Callable[..., Any] = boto3.client  # its overloads want the service's name as a literal
+        client = connect(
+            service,
+            region_name=region,
+            endpoint_url="http://127.0.0.1:1",
+            aws_access_key_id="AKIAROOT",
+            aws_secret_access_key="secret",
+            config=Config(retries={"total_max_attempts": 1}, s3={"addressing_style": "path"}),
+        )
+
+        def answer(request: AWSPreparedRequest, **_event: object) -> AWSResponse:
+            response = self.handle(_head(request), _body(request), service, region, caller)
+            body = response.body if isinstance(response.body, bytes) else b"".join(response.body)
+            headers = HTTPHeaders.from_pairs(response.headers)
+            return AWSResponse(request.url, response.status, headers, _Raw(body))
+
+        client.meta.events.register("before-send", answer)
+        return client
+
+    def handle(self, request: HttpRequest, body: bytes, service: str, region: str, identity: Identity) -> HttpResponse:
+        """The answer to one request."""
+        self.now += timedelta(seconds=1)
+        number = next(self._numbers)
+        request_id = f"{number:032x}"
+        route = identify(request, body, Scope(signing_name=service, region=region), self.catalog)
+        assert route.operation is not None
+        entry = self.services[service].operations[route.operation.name]
+        try:
+            call = ApiCall(
+                operation=route.operation,
+                parameters=parse_request(route, request, body),
+                identity=identity,
+                region=region,
+                now=self.now,
+                event_id=f"00000000-0000-4000-8000-{number:012}",
+                request_id=request_id,
+                request=request,
+            )
+            self.permissions = entry.permissions(call, self.services[service].deps)
+            return format_response(route, entry.handler(call, self.services[service].deps), request_id)
+        except ServiceFault as fault:
+            return format_fault(route, fault, request_id)
+
+
+def _head(request: AWSPreparedRequest) -> HttpRequest:
+    parts = urlsplit(request.url)
+    pairs = [
+        (name.lower(), value.decode() if isinstance(value, bytes) else value) for name, value in request.headers.items()
+    ]
+    return HttpRequest(method=request.method, path=parts.path or "/", query=parts.query, headers=Headers(pairs))
+
+
+def _body(request: AWSPreparedRequest) -> bytes:
+    body: Any = request.body or b""
+    data: str | bytes = body.read() if hasattr(body, "read") else body
+    return data.encode() if isinstance(data, str) else bytes(data)
+
+
+@pytest.fixture(scope="session")
+def catalog() -> BotocoreCatalog:
+    return BotocoreCatalog()
+
+
+@pytest.fixture
+def endpoint(catalog: BotocoreCatalog) -> Endpoint:
+    return Endpoint(catalog)
+
+
+@pytest.fixture
+def fault_of() -> Callable[..., Mapping[str, Any]]:
+    """Call something that must fail; its error's Code and Message, and the HTTP status."""
+
+    def call(operation: Callable[..., object], **parameters: object) -> Mapping[str, Any]:
+        from botocore.exceptions import ClientError
+
+        with pytest.raises(ClientError) as caught:
+            operation(**parameters)
+        response = caught.value.response
+        return {**response["Error"], "Status": response["ResponseMetadata"]["HTTPStatusCode"]}
+
+    return call

@@ -1,0 +1,270 @@
+"""The tamper matrix, read by us and by unmodified ``aws cloudtrail validate-logs``.
+
+Ours must name the damaged object and accuse nothing else; the judge must agree but for what a case says that it misses.
+The judge runs in the newest AWS CLI, which is installed with the tests, and in the one that ``OPENTRAIL_AWSCLI_OLD``
+(path of an ``aws`` executable, 1.45.11) names.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any, ClassVar
+from urllib.parse import parse_qs, quote, unquote, urlsplit
+from xml.sax.saxutils import escape
+
+import pytest
+
+from opentrail.core.digests import decode_digest
+from opentrail.core.findings import Finding, FindingCode, Severity
+from opentrail.core.gzip_member import decode_member
+from opentrail.core.layout import parse_digest_key
+from opentrail.keys.rsa_files import RsaKeyFiles
+from opentrail.stores.chain_reader import validate_chain
+from opentrail.testing.sample_trail import (
+    BUCKET,
+    FOLDER,
+    REGION,
+    START,
+    TRAIL,
+    TRAIL_ARN,
+    Objects,
+    SampleTrail,
+    build_sample_trail,
+    store_of,
+)
+from opentrail.testing.tampering import MATRIX, touch
+
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture(scope="module")
+def trail(tmp_path_factory: pytest.TempPathFactory) -> SampleTrail:
+    return build_sample_trail(RsaKeyFiles(tmp_path_factory.mktemp("keys")))
+
+
+def _of(findings: list[Finding], severity: Severity) -> set[tuple[FindingCode, str]]:
+    picked = [(finding.code, finding.key) for finding in findings if finding.severity is severity]
+    assert len(picked) == len(set(picked)), "nothing is said twice"
+    return set(picked)
+
+
+@pytest.mark.parametrize("name", MATRIX)
+def test_ours_names_the_damage_and_accuses_nothing_else(trail: SampleTrail, name: str) -> None:
+    touched = touch(trail, name)
+    store = store_of(touched.objects)
+    found = validate_chain(store, TRAIL, bucket=BUCKET, public_keys=trail.public_keys(), expected_until=trail.end)
+    findings = list(found)
+    assert _of(findings, Severity.ERROR) == touched.errors
+    assert _of(findings, Severity.WARNING) == touched.warnings
+
+
+class _Endpoint(BaseHTTPRequestHandler):
+    """As much of S3 and CloudTrail as the judge asks for; ``/CASE/...`` is the endpoint of one case."""
+
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    cases: ClassVar[dict[str, Objects]] = {}
+    keys: ClassVar[RsaKeyFiles]
+
+    def do_GET(self) -> None:  # the base class's name
+        parts = urlsplit(self.path)
+        _, case, bucket, key = (*unquote(parts.path).split("/", 3), "")[:4]
+        query = parse_qs(parts.query, keep_blank_values=True)
+        assert bucket == BUCKET
+        objects = self.cases[case]
+        if key in objects:
+            data, metadata = objects[key]
+            self._answer(200, data, metadata)
+        elif key:
+            self._answer(404, b"<Error><Code>NoSuchKey</Code><Message>no such key</Message></Error>")
+        elif "location" in query:
+            self._answer(200, f"<LocationConstraint>{REGION}</LocationConstraint>".encode())
+        else:
+            self._answer(200, _listing(objects, query.get("prefix", [""])[0], query.get("marker", [""])[0]))
+
+    def do_POST(self) -> None:  # the base class's name
+        request = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        operation = self.headers["x-amz-target"].rsplit(".", 1)[1]
+        if operation == "DescribeTrails":
+            trail = {"TrailARN": TRAIL_ARN, "S3BucketName": BUCKET, "S3KeyPrefix": FOLDER.prefix}
+            answer: dict[str, Any] = {"trailList": [trail]}
+        else:
+            assert operation == "ListPublicKeys"
+            start, end = (datetime.fromtimestamp(request[name], UTC) for name in ("StartTime", "EndTime"))
+            answer = {"PublicKeyList": _public_key_list(self.keys, start, end)}
+        self._answer(200, json.dumps(answer).encode(), {"content-type": "application/x-amz-json-1.1"})
+
+    def _answer(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
+        self.send_response(status)
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  the base class's name
+        """Say nothing."""
+
+
+def _public_key_list(keys: RsaKeyFiles, start: datetime, end: datetime) -> list[dict[str, Any]]:
+    return [
+        {
+            "Value": base64.b64encode(key.value).decode(),
+            "Fingerprint": key.fingerprint,
+            "ValidityStartTime": key.validity_start.timestamp(),
+            "ValidityEndTime": key.validity_end.timestamp(),
+        }
+        for key in keys.public_keys(REGION, start, end)
+    ]
+
+
+def _listing(objects: Objects, prefix: str, marker: str) -> bytes:
+    found = sorted(key for key in objects if key.startswith(prefix) and key > marker)
+    page = found[:50]
+    contents = "".join(f"<Contents><Key>{escape(quote(key))}</Key></Contents>" for key in page)
+    truncated = "true" if len(found) > len(page) else "false"
+    head = f"<IsTruncated>{truncated}</IsTruncated><EncodingType>url</EncodingType>"
+    return f"<ListBucketResult>{head}{contents}</ListBucketResult>".encode()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What the judge said of one case."""
+
+    status: int
+    text: str
+    accused: frozenset[str]
+
+
+def _verdict(status: int, stdout: str, stderr: str) -> Verdict:
+    accused = re.findall(rf"file\ts3://{BUCKET}/(\S+)\tINVALID", stderr)
+    return Verdict(status=status, text=stdout + stderr, accused=frozenset(accused))
+
+
+@pytest.fixture(scope="module")
+def endpoint(trail: SampleTrail) -> Iterator[str]:
+    _Endpoint.keys = trail.keys
+    _Endpoint.cases = {name: touch(trail, name).objects for name in MATRIX}
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Endpoint)
+    thread = Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def _aws(version: str) -> Path:
+    """The ``aws`` executable of the newest or of the old CLI; skips where there is none."""
+    if version == "old":
+        path = os.environ.get("OPENTRAIL_AWSCLI_OLD")
+        reason = "OPENTRAIL_AWSCLI_OLD names no aws executable"
+    else:
+        beside = Path(sys.executable).with_name("aws")
+        path = str(beside) if beside.exists() else shutil.which("aws")
+        reason = "the AWS CLI is not installed"
+    if not path or not Path(path).exists():
+        pytest.skip(reason)
+    return Path(path)
+
+
+def _environment() -> dict[str, str]:
+    return {
+        "PATH": os.environ["PATH"],
+        "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
+        "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+        "AWS_DEFAULT_REGION": REGION,
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_MAX_ATTEMPTS": "1",
+    }
+
+
+def _arguments(start: datetime, end: datetime) -> list[str]:
+    times = [f"{moment:%Y-%m-%dT%H:%M:%SZ}" for moment in (start, end)]
+    return ["--trail-arn", TRAIL_ARN, "--start-time", times[0], "--end-time", times[1], "--verbose"]
+
+
+def _judge(version: str, cases: list[tuple[str, list[str]]]) -> list[Verdict]:
+    """The verdicts on many (endpoint, arguments), in one process of the AWS CLI's own Python."""
+    done = subprocess.run(
+        [_aws(version).with_name("python"), Path(__file__).with_name("judge.py")],
+        input=json.dumps([{"endpoint": endpoint, "arguments": arguments} for endpoint, arguments in cases]),
+        capture_output=True,
+        text=True,
+        env=_environment(),
+        timeout=280,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return [_verdict(**result) for result in json.loads(done.stdout)]
+
+
+@pytest.mark.parametrize("version", ["newest", "old"])
+def test_the_judge_agrees(trail: SampleTrail, endpoint: str, version: str) -> None:
+    """One test for the whole matrix: the judge is started once."""
+    arguments = _arguments(START - HOUR, trail.end + HOUR)
+    verdicts = dict(zip(MATRIX, _judge(version, [(f"{endpoint}/{name}", arguments) for name in MATRIX]), strict=True))
+    differences = {}
+    for name, verdict in verdicts.items():
+        touched = touch(trail, name)
+        missed = touched.judge_misses | (touched.judge_misses_old if version == "old" else set())
+        expected = {key for _, key in touched.errors} - missed
+        if verdict.accused != expected or verdict.status != bool(expected):
+            differences[name] = verdict
+    assert differences == {}
+    text = verdicts["untouched"].text
+    logs = sum(len(files) for files in trail.files.values())
+    assert f"{len(trail.digests)}/{len(trail.digests)} digest files valid" in text
+    assert f"{len(trail.backfills)}/{len(trail.backfills)} backfill digest files valid" in text
+    assert f"{logs}/{logs} log files valid" in text
+    assert "No log files were delivered by CloudTrail between" in text, "the stop"
+
+
+@pytest.mark.parametrize("version", ["newest", "old"])
+@pytest.mark.parametrize("name", ["untouched", "log_with_a_record_struck"])
+def test_the_executable_itself_says_the_same(trail: SampleTrail, endpoint: str, name: str, version: str) -> None:
+    done = subprocess.run(
+        [_aws(version), "cloudtrail", "validate-logs", *_arguments(START, trail.end)],
+        capture_output=True,
+        text=True,
+        env={**_environment(), "AWS_ENDPOINT_URL": f"{endpoint}/{name}"},
+        timeout=120,
+        check=False,
+    )
+    verdict = _verdict(done.returncode, done.stdout, done.stderr)
+    assert verdict.accused == {key for _, key in touch(trail, name).errors}, verdict.text
+    assert verdict.status == (1 if verdict.accused else 0)
+
+
+@pytest.mark.parametrize("version", ["newest", "old"])
+def test_the_judge_finds_its_keys_at_the_edges_of_a_rotation(trail: SampleTrail, endpoint: str, version: str) -> None:
+    """Ranges that begin and end around the rotation, where one key gives way to the other (aws-cli 10073)."""
+    second = trail.public_keys()[1].fingerprint
+    key = next(key for key in trail.digests if _fingerprint(trail.objects[key][0]) == second)
+    rotated = parse_digest_key(key).end_time
+    ranges = []
+    for shift in (-HOUR, -timedelta(seconds=1), timedelta(0), timedelta(seconds=1), HOUR):
+        edge = rotated + shift
+        ranges += [(edge - 5 * HOUR, edge), (edge, edge), (edge, edge + 5 * HOUR)]
+    verdicts = _judge(version, [(f"{endpoint}/untouched", _arguments(start, end)) for start, end in ranges])
+    for verdict in verdicts:
+        assert verdict.accused == frozenset(), verdict.text
+        assert re.search("digest files valid", verdict.text), verdict.text
+
+
+def _fingerprint(data: bytes) -> str:
+    return decode_digest(decode_member(data, max_size=1 << 20)).public_key_fingerprint
