@@ -1,10 +1,11 @@
-"""Calls a second and CPU a call: Opentrail (authenticated, authorised, durably recorded) against moto_server (none of it).
+"""Calls a second and CPU a call: Opentrail, authenticated, authorised, recorded, against moto_server with none of it.
 
     python benchmarks/calls.py [--seconds 5] [--clients 64] [--rounds 3]
 
-Both servers answer the same bytes from the same client, in turn, in one run: sts:GetCallerIdentity, and s3:PutObject of
-1 KB.  The client sends requests that were signed once (a signature holds for 15 minutes), over keep-alive connections, so
-its own cost is small.  CPU is the server process's user and system time.  Each figure is the median of the rounds.
+Both servers answer the same bytes from the same client, in turn, in one run: sts:GetCallerIdentity, and s3:PutObject
+of 1 KB.  The client sends requests that were signed once (a signature holds for 15 minutes), over keep-alive
+connections, so its own cost is small.  CPU is the server process's user and system time.  Each figure is the median of
+the rounds.
 """
 
 from __future__ import annotations
@@ -97,7 +98,16 @@ def median(rounds: list[Figures]) -> Figures:
 def opentrail() -> Iterator[Server]:
     with tempfile.TemporaryDirectory(prefix="opentrail-bench-") as folder:
         log = Path(folder, "log")
-        command = [BIN / "opentrail", "serve", "--port", "0", "--data-dir", Path(folder, "data"), "--log-level", "warning"]
+        command = [
+            BIN / "opentrail",
+            "serve",
+            "--port",
+            "0",
+            "--data-dir",
+            Path(folder, "data"),
+            "--log-level",
+            "warning",
+        ]
         with log.open("wb") as output:
             process = subprocess.Popen(command, stderr=output)
         try:
@@ -151,7 +161,9 @@ def identity_request(server: Server, _number: int) -> bytes:
 
 def put_request(server: Server, number: int) -> bytes:
     body = os.urandom(1024)
-    request = AWSRequest("PUT", f"{server.url}/{BUCKET}/object-{number}", headers={"User-Agent": "benchmark"}, data=body)
+    request = AWSRequest(
+        "PUT", f"{server.url}/{BUCKET}/object-{number}", headers={"User-Agent": "benchmark"}, data=body
+    )
     S3SigV4Auth(server.credentials, "s3", "us-east-1").add_auth(request)
     return wire(request, body)
 

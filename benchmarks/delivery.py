@@ -3,9 +3,9 @@
     python benchmarks/delivery.py [--records 100000] [--rounds 5]
 
 Ours: the real follower reads the journal's segment files, asks a trail's selectors, groups, encodes, stages in the
-ledger (SQLite, durable), and the courier puts the files into a local object store (durable).  The peer has the records in
-memory as dictionaries already and does no more than ``json.dumps`` and ``gzip.compress(level 6)`` in files of the same
-records, written without a flush.  Same records, in turn, in one run; each figure is the median of the rounds.
+ledger (SQLite, durable), and the courier puts the files into a local object store (durable).  The peer has the records
+in memory as dictionaries already and does no more than ``json.dumps`` and ``gzip.compress(level 6)`` in files of the
+same records, written without a flush.  Same records, in turn, in one run; each figure is the median of the rounds.
 """
 
 from __future__ import annotations
@@ -31,12 +31,14 @@ from opentrail.delivery.ledger import Ledger, StagedObject
 from opentrail.journal.base import Entry, EntryKind
 from opentrail.journal.local import open_local_journal
 from opentrail.keys.rsa_files import RsaKeyFiles
+from opentrail.server.collector import set_pace
 from opentrail.state.database import open_database
 from opentrail.state.trails import Trails
 from opentrail.stores.base import ObjectStore
 from opentrail.stores.opening import open_store
 
 ACCOUNT, REGION = "123456789012", "eu-central-1"
+REAL = Path(__file__).resolve().parents[1] / "../shared/data/records/invictus.ndjson.gz"
 FILE_RECORDS = 20_000  # about 28 MB, the size of a busy account's five minutes
 
 
@@ -45,9 +47,10 @@ def main() -> None:
     parser.add_argument("--records", type=int, default=100_000, help="records a round (default 100,000)")
     parser.add_argument("--rounds", type=int, default=5, help="rounds (default 5)")
     options = parser.parse_args()
-    records = [make_record(random.Random(number)) for number in range(options.records)]
+    records = make_records(options.records)
     encoded = [json.dumps(record, separators=(",", ":")).encode() for record in records]
     mean = sum(map(len, encoded)) / len(encoded)
+    set_pace()  # as the server does
     ours: list[tuple[float, float, int]] = []
     peers: list[tuple[float, float, int]] = []
     for _ in range(options.rounds):
@@ -66,11 +69,26 @@ def main() -> None:
     print(f"size: {our_size / size:.2f} of gzip 6 (aim: at most 1.20)")
 
 
+def make_records(count: int) -> list[dict[str, Any]]:
+    """Real records where ``../shared/data`` lies beside the repository, else made up; each with ids of its own."""
+    if not REAL.exists():
+        return [make_record(random.Random(number)) for number in range(count)]
+    pool = [json.loads(line) for line in gzip.decompress(REAL.read_bytes()).splitlines()]
+    draw = random.Random(0)
+    ids = [str(uuid.UUID(int=draw.getrandbits(128))) for _ in range(2 * count)]
+    return [
+        {**pool[number % len(pool)], "requestID": ids[2 * number], "eventID": ids[2 * number + 1]}
+        for number in range(count)
+    ]
+
+
 def make_record(draw: random.Random) -> dict[str, Any]:
     """A record as the endpoint writes it, with the variety of a real account."""
     user = f"user-{draw.randrange(40)}"
     now = datetime.fromtimestamp(1_750_000_000 + draw.randrange(300), UTC)
-    name = draw.choice(["DescribeInstances", "GetObject", "AssumeRole", "PutObject", "ListBuckets", "GetCallerIdentity"])
+    name = draw.choice(
+        ["DescribeInstances", "GetObject", "AssumeRole", "PutObject", "ListBuckets", "GetCallerIdentity"]
+    )
     return {
         "eventVersion": "1.11",
         "userIdentity": {
@@ -95,7 +113,7 @@ def make_record(draw: random.Random) -> dict[str, Any]:
         "eventName": name,
         "awsRegion": REGION,
         "sourceIPAddress": f"192.0.2.{draw.randrange(256)}",
-        "userAgent": "aws-sdk-go/1.44.157 (go1.19.3; linux; amd64) exec-env/AWS_Lambda_go1.x terraform-provider-aws/3.76.1",
+        "userAgent": "aws-sdk-go/1.44.157 (go1.19.3; linux; amd64) exec-env/AWS_Lambda_go1.x terraform/3.76.1",
         "requestParameters": {
             "instancesSet": {"items": [{"instanceId": f"i-{draw.getrandbits(68):017x}"}]},
             "filterSet": {"items": [{"name": "tag:env", "valueSet": {"items": [{"value": draw.choice("abcd") * 8}]}}]},
@@ -137,9 +155,7 @@ def deliver(encoded: list[bytes]) -> tuple[float, float, int]:
         trails = Trails(engine)
         trail = Trail(account_id=ACCOUNT, home_region=REGION, name="bench", bucket="logs", is_logging=True)
         trails.change(trail.arn, datetime.now(UTC), lambda _: trail)
-        route = format_route(
-            EntryRoute(1, 1, ACCOUNT, REGION, "Management", True, "ec2.amazonaws.com", "AwsApiCall")  # noqa: FBT003  a row
-        )
+        route = format_route(EntryRoute(1, 1, ACCOUNT, REGION, "Management", True, "ec2.amazonaws.com", "AwsApiCall"))
         entries = [Entry(EntryKind.EVENT, route, 1_750_000_000_000, os.urandom(16), data) for data in encoded]
         for start in range(0, len(entries), 1000):
             journal.append(entries[start : start + 1000])

@@ -82,7 +82,7 @@ def _real_records() -> list[bytes]:
 
 
 def _made_up_records() -> list[bytes]:
-    random = Random(1)  # noqa: S311  no secret
+    random = Random(1)
     return [json.dumps(_made_up_record(random), separators=(",", ":")).encode() for _ in range(3000)]
 
 

@@ -254,6 +254,15 @@ def make_calls(demo: Demo) -> None:
 
 def deliver(demo: Demo) -> None:
     title(4, "Deliver (every 5 minutes by itself; now, because we ask)")
+    flush(demo)
+    s3 = demo.client("s3")
+    for number in range(1, 4):
+        key = f"drafts/report-{number}.txt"
+        demo.call("root", f"s3 GetObject {key}", s3.get_object, Bucket=DATA_BUCKET, Key=key)
+    flush(demo)
+
+
+def flush(demo: Demo) -> None:
     command = [BIN / "opentrail", "flush", "--digest", "--data-dir", demo.data]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     say(f"opentrail flush --digest   ->   {done.stdout.strip()}")
@@ -276,17 +285,23 @@ def show_bucket(demo: Demo) -> str:
 
 def draw(node: dict[str, Any], indent: str, path: str, sizes: dict[str, int]) -> None:
     items = list(node.items())
-    for number, (name, children) in enumerate(items):
+    for number, item in enumerate(items):
         last = number == len(items) - 1
+        name, children = join_single_folders(*item)
         here = f"{path}/{name}" if path else name
-        while len(children) == 1 and here not in sizes:  # folders with one folder share a line
-            ((only, deeper),) = children.items()
-            if not deeper:
-                break
-            name, here, children = f"{name}/{only}", f"{here}/{only}", deeper
         shown = f"{name}  {paint('2', f'{sizes[here]} bytes')}" if here in sizes else paint("34", f"{name}/")
         print(f"{indent}{'└── ' if last else '├── '}{shown}")
         draw(children, indent + ("    " if last else "│   "), here, sizes)
+
+
+def join_single_folders(name: str, children: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Folders that hold one folder and nothing else share a line."""
+    while len(children) == 1:
+        ((only, deeper),) = children.items()
+        if not deeper:
+            break
+        name, children = f"{name}/{only}", deeper
+    return name, children
 
 
 def show_record(demo: Demo) -> None:
@@ -316,7 +331,7 @@ def colour_json(text: str) -> str:
 def validate(demo: Demo, number: int, text: str, trail_arn: str) -> str:
     title(number, text)
     start = (datetime.now(UTC) - timedelta(hours=2)).strftime("%Y-%m-%dT%H:%M:%SZ")
-    say("aws cloudtrail validate-logs --trail-arn ... --start-time ... --verbose   (the unmodified AWS CLI)")
+    say("aws cloudtrail validate-logs --trail-arn ... --start-time ...   (the unmodified AWS CLI)")
     words = ("cloudtrail", "validate-logs", "--trail-arn", trail_arn, "--start-time", start)
     output = demo.aws("root", *words, shown=False)
     for line in filter(None, (line.strip() for line in output.splitlines())):

@@ -86,7 +86,7 @@ def test_a_folder_that_cannot_be_is_a_setting_to_mend(tmp_path: Path) -> None:
         open_local_journal(tmp_path / "file")
 
 
-@pytest.mark.parametrize("room", [0, 3000], ids=["nothing behind", "allocated room behind"])
+@pytest.mark.parametrize("room", [0, 3000], ids=["nothing behind", "room behind"])
 def test_a_last_block_cut_at_every_byte_is_a_crash(tmp_path: Path, room: int) -> None:
     """The journal that was never closed: its last append comes back whole or not at all, all before it does."""
     journal = open_local_journal(tmp_path / "journal")

@@ -107,7 +107,7 @@ def _calls_of_a_run() -> list[str]:
 
 
 def test_the_scenario_makes_every_call_that_can_fail() -> None:
-    calls = {"create", "allocate", "write", "truncate", "sync", "rename", "sync_folder", "unlink"}
+    calls = {"create", "write", "truncate", "sync", "rename", "sync_folder", "unlink"}
     assert set(_calls_of_a_run()) == calls
 
 

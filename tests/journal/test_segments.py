@@ -54,7 +54,7 @@ def test_blocks_come_back(batches: list[list[Entry]], mark: int | None) -> None:
     framing, data = Framing(_ID), _segment(batches, mark=mark)
     scan = framing.scan(data, 1)
     assert (scan.size, scan.torn, scan.next_position) == (len(data), None, 1 + sum(map(len, batches)))
-    assert framing.scan(data + bytes(100), 1) == scan, "room allocated in advance is no part of it"
+    assert framing.scan(data + bytes(100), 1) == scan, "room written in advance is no part of it"
     at, found = HEADER_BYTES, []
     while at < len(data):
         block = framing.check(data, at)

@@ -34,9 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
     settings = read_settings(arguments)
     if not settings.data_dir.is_dir():
         raise ConfigError(f"--data-dir {settings.data_dir}: there is no such folder; `opentrail serve` makes it")
-    answer: Mapping[str, Any] | None = call_server(
-        settings.data_dir, {"command": "flush", "digest": arguments.digest}
-    )
+    answer: Mapping[str, Any] | None = call_server(settings.data_dir, {"command": "flush", "digest": arguments.digest})
     if answer is None:
         from opentrail.server.runtime import open_runtime  # noqa: PLC0415  only without a server
 

@@ -1,13 +1,14 @@
 """``opentrail``: the command line.  Each command is a module with ``HELP``, ``add_arguments`` and ``run``.
 
 Modules are imported when their command is called, so that ``opentrail --help`` starts in milliseconds.  Exit codes:
-0 done, 1 the command's own bad news (it says which), 2 it could not be carried out, 130 Ctrl-C.
+0 done, 1 the command's own bad news (it says which), 2 it could not be carried out, 130 Ctrl-C, 141 a closed pipe.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
@@ -24,6 +25,7 @@ def build_parser(command: str | None = None) -> argparse.ArgumentParser:
     """The parser; only ``command`` (None: every one) gets its arguments."""
     parser = argparse.ArgumentParser(
         prog="opentrail",
+        allow_abbrev=False,
         description="Opentrail, the open, self-hosted CloudTrail.",
         epilog="`opentrail COMMAND --help` shows a command's options and examples.",
     )
@@ -38,6 +40,7 @@ def build_parser(command: str | None = None) -> argparse.ArgumentParser:
             description=f"{text[0].upper()}{text[1:]}.",
             epilog=module.EXAMPLES if module else None,
             formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,  # what is short for one setting today may be short for two tomorrow
         )
         if module is not None:
             module.add_arguments(sub)
@@ -63,6 +66,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         code: int = module.run(arguments)
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:  # whoever read the output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nor will the interpreter's last flush fail
+        return 141
     except OpentrailError as error:
         print(f"opentrail {arguments.command}: {error}", file=sys.stderr)
         return 2

@@ -66,7 +66,9 @@ domains = ["s3.example.org", "localhost"]
 
 def commands_page() -> str:
     """``docs/commands.md``: what each command prints for ``--help``."""
-    parts = [f"{_NOTE}\n# Commands\n\nExit codes: 0 done, 1 bad news that the command was asked for, 2 could not be done.\n"]
+    parts = [
+        f"{_NOTE}\n# Commands\n\nExit codes: 0 done, 1 bad news that the command was asked for, 2 could not be done.\n"
+    ]
     for name in COMMANDS:
         parser = build_parser(name)
         (subparsers,) = (each for each in parser._actions if isinstance(each, argparse._SubParsersAction))  # noqa: SLF001  argparse has no public way to its subparsers

@@ -61,7 +61,10 @@ def encode_json(value: object) -> bytes:
     try:
         return orjson.dumps(value)
     except TypeError:
-        return json.dumps(value, separators=(",", ":")).encode()
+        text = json.dumps(value, separators=(",", ":"))
+        if "NaN" in text or "Infinity" in text:  # which are no JSON: null, as orjson writes them
+            text = json.dumps(json.loads(text, parse_constant=lambda _name: None), separators=(",", ":"))
+        return text.encode()
 
 
 def encode_event(event: Event) -> bytes:

@@ -8,7 +8,6 @@ Source: CloudTrail records of S3 as real trails hold them; S3 user guide, "Amazo
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl, unquote
@@ -16,7 +15,7 @@ from xml.etree.ElementTree import Element
 
 from opentrail.core.calls import ApiCall
 from opentrail.core.errors import FormatError
-from opentrail.core.wire import codec_xml
+from opentrail.core.wire import codec_json, codec_xml
 from opentrail.core.wire.model import Operation
 
 _SECRET_QUERY = frozenset({"x-amz-signature", "x-amz-credential", "x-amz-security-token"})
@@ -102,8 +101,8 @@ def bucket_and_key(call: ApiCall) -> tuple[str, str]:
 def _body_parameters(operation: Operation, body: bytes) -> dict[str, Any]:
     if operation.name == "PutBucketPolicy":
         try:
-            return {"bucketPolicy": json.loads(body)}
-        except (ValueError, RecursionError):
+            return {"bucketPolicy": codec_json.decode(body)}
+        except FormatError:
             return {}
     try:
         root = codec_xml.decode(body)

@@ -6,7 +6,6 @@ power.  Everything that can fail raises ``OSError``.
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 import sys
@@ -57,10 +56,6 @@ class Files(Protocol):
 
     def write(self, descriptor: int, data: bytes | memoryview, offset: int) -> int:
         """Write ``data`` at ``offset``; returns how many bytes were taken."""
-        ...
-
-    def allocate(self, descriptor: int, size: int) -> None:
-        """Extend the file with zeros to ``size``, its blocks reserved."""
         ...
 
     def truncate(self, descriptor: int, size: int) -> None:
@@ -136,12 +131,6 @@ class OsFiles:
     def write(self, descriptor: int, data: bytes | memoryview, offset: int) -> int:
         """See ``Files``."""
         return os.pwrite(descriptor, data, offset)
-
-    def allocate(self, descriptor: int, size: int) -> None:
-        """See ``Files``; not everywhere to be had."""
-        if sys.platform == "darwin":
-            raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
-        os.posix_fallocate(descriptor, 0, size)
 
     def truncate(self, descriptor: int, size: int) -> None:
         """See ``Files``."""

@@ -23,14 +23,15 @@ from typing import Final
 
 from opentrail.core.errors import ConfigError, JournalError
 from opentrail.journal.base import MAX_BATCH_BYTES, Entry, StoredEntry, check_entry
-from opentrail.journal.durable import Segment, allocate, create_segment, sync_folder, write_durably
+from opentrail.journal.durable import Segment, create_segment, sync_folder, write_durably, write_room
 from opentrail.journal.files import Files, OsFiles
 from opentrail.journal.reading import Reader, View
 from opentrail.journal.recovery import Cut, Recovered, recover
 from opentrail.journal.segments import CLOSED, SEALED, SegmentHeader
 
 SEGMENT_BYTES: Final = 64 << 20
-_ALLOCATION_BYTES: Final = 4 << 20
+_ROOM_BYTES: Final = 1 << 20
+_SMALL_BYTES: Final = 128 << 10  # larger batches gain less from room than writing everything twice costs
 _LOCK: Final = "lock"
 
 
@@ -71,7 +72,7 @@ class LocalJournal:
         self._framing = recovered.framing
         self._reader = Reader(files, recovered.framing)
         self._descriptor = recovered.descriptor
-        self._allocated = recovered.active.size  # bytes that the active segment's file has, spare room included
+        self._room_end = recovered.active.size  # up to here the active segment's file is written, with zeros at least
         self._marked_closed = recovered.closed or recovered.end == 0
         self._failure: JournalError | None = None
         self._closed = False
@@ -169,13 +170,19 @@ class LocalJournal:
         view = self._view
         path, offset = view.active.path, view.active.size
         size = offset + len(block)
-        if size > self._allocated:
-            wanted = max(size, min(offset + _ALLOCATION_BYTES, self._segment_bytes))
-            self._allocated = allocate(self._files, self._descriptor, size, wanted)
+        if size > self._room_end:
+            self._room_end = size
+            wanted = min(offset + _ROOM_BYTES, self._segment_bytes)
+            if (
+                len(block) <= _SMALL_BYTES
+                and wanted > size
+                and write_room(self._files, self._descriptor, offset, wanted)
+            ):
+                self._room_end = wanted
         try:
             write_durably(self._files, self._descriptor, path, block, offset, is_last=is_last)
         except JournalError:
-            self._allocated = offset  # undoing the write cut the spare room off too
+            self._room_end = offset  # undoing the write cut the room off too
             raise
         self._view = View(sealed=view.sealed, active=replace(view.active, size=size), end=end)
 
@@ -193,7 +200,7 @@ class LocalJournal:
             self._files.close(descriptor)
             raise
         previous, self._descriptor = self._descriptor, descriptor
-        self._allocated = active.size
+        self._room_end = active.size
         self._view = View(sealed=(*self._view.sealed, self._view.active), active=active, end=self._view.end)
         with suppress(OSError):  # all of it is synced: close has nothing left to lose
             self._files.close(previous)

@@ -15,7 +15,7 @@ Rules:
   cut short, wholly or in any part.
 * A block's CRC-32 (zlib's) covers all of it behind the field and starts from the CRC of the journal's id, whose first
   bytes are the marker: bytes of another journal, or made up by a caller in a payload, are never taken for a block.
-* Zeros at the end of a file are room that was allocated in advance, no part of the segment.
+* Zeros at the end of a file are room written in advance, no part of the segment.
 * ``CLOSED`` (the process ended in order) and ``SEALED`` (nothing follows in this segment, the next one begins at
   ``first_position``) are blocks without entries.
 """

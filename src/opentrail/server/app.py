@@ -1,7 +1,7 @@
 """The ASGI application: messages in, ``handle_call``, messages out.  A bare callable, no framework.
 
-Beside the AWS APIs it answers two unsigned requests, GET or HEAD: ``/healthz`` and ``/metrics``.  Signed, the same paths
-are ordinary S3 requests to buckets of those names.
+Beside the AWS APIs it answers two unsigned requests, GET or HEAD: ``/healthz`` and ``/metrics``.  Signed, the same
+paths are ordinary S3 requests to buckets of those names.
 """
 
 from __future__ import annotations
@@ -16,13 +16,12 @@ from opentrail.core.wire.http import Headers, HttpRequest, HttpResponse, Tls
 from opentrail.server.bodies import Receive, RequestBody
 from opentrail.server.call_threads import CallThreads
 from opentrail.server.calls import FrontDoor, handle_call
+from opentrail.server.payloads import MAX_LENGTH_DIGITS
 
 log = logging.getLogger("opentrail.app")
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 Scope = dict[str, Any]
-
-_MAX_LENGTH_DIGITS = 18  # an exabyte: longer numbers are no lengths
 
 
 class Application:
@@ -89,12 +88,14 @@ def with_header(response: HttpResponse, name: str, value: str) -> HttpResponse:
 async def send_response(
     response: HttpResponse, receive: Receive, send: Send, threads: CallThreads, *, head_only: bool = False
 ) -> None:
-    """Write ``response``; a streamed body is pulled on a thread, a part at a time, until the client has it or is gone."""
+    """Write ``response``; a streamed body is pulled on a thread, a part at a time, while its client is there."""
     headers = [(name.lower().encode("latin-1"), value.encode("latin-1", "replace")) for name, value in response.headers]
     body = response.body
     if isinstance(body, bytes):
-        if not head_only and response.status not in {204, 304} and not any(
-            name == b"content-length" for name, _ in headers
+        if (
+            not head_only
+            and response.status not in {204, 304}
+            and not any(name == b"content-length" for name, _ in headers)
         ):
             headers.append((b"content-length", str(len(body)).encode()))
         await send({"type": "http.response.start", "status": response.status, "headers": headers})
@@ -135,6 +136,6 @@ async def _disconnected(receive: Receive) -> None:
 def _declared_length(headers: Headers) -> int | None:
     """The Content-Length; 0 for a request that declares no body at all; None for a chunked one."""
     text = headers.get("content-length")
-    if text.isascii() and text.isdigit() and len(text) <= _MAX_LENGTH_DIGITS:
+    if text.isascii() and text.isdigit() and len(text) <= MAX_LENGTH_DIGITS:
         return int(text)
     return None if "transfer-encoding" in headers or text else 0

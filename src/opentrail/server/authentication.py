@@ -76,6 +76,7 @@ class Authenticator:
         body: bytes | None,
         route: Route,
         authorization: Authorization,
+        *,
         key: KeyRecord | None,
         now: datetime,
     ) -> Caller:

@@ -1,7 +1,7 @@
 """May the caller do this?  Gathers the policies that bear on a call and asks the policy engine.
 
-Each operation says which actions on which resources it needs (``services.base.OperationEntry.permissions``); all of them
-must be allowed.  Policies are compiled once for each text and kept.
+Each operation says which actions on which resources it needs (``services.base.OperationEntry.permissions``); all of
+them must be allowed.  Policies are compiled once for each text and kept.
 """
 
 from __future__ import annotations
@@ -75,9 +75,7 @@ class Authoriser:
     def service_context(self, principal: Identity, source_arn: str) -> dict[str, list[str]]:
         """The condition keys of a call that a service makes on behalf of ``source_arn``."""
         account = source_arn.split(":")[4] if source_arn.count(":") >= 5 else ""
-        call = call_context(
-            now=self.clock(), source_arn=source_arn, source_account=account, secure_transport=True
-        )
+        call = call_context(now=self.clock(), source_arn=source_arn, source_account=account, secure_transport=True)
         return principal_context(principal) | call
 
     def _context(self, call: ApiCall) -> dict[str, list[str]]:

@@ -13,7 +13,6 @@ parse, authorise, (intend,) do, record, answer.  Rules:
 from __future__ import annotations
 
 import asyncio
-import logging
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
@@ -22,28 +21,26 @@ from typing import Any
 from urllib.parse import unquote
 
 from opentrail.core.calls import ApiCall, Outcome
-from opentrail.core.errors import ServiceFault, StorageError
+from opentrail.core.errors import ServiceFault
 from opentrail.core.events import Event
 from opentrail.core.record_rules import RecordRules
 from opentrail.core.recording import Recipient, build_event
 from opentrail.core.sigv4 import CredentialScope, peek_scope
 from opentrail.core.wire.faults import format_fault
 from opentrail.core.wire.http import ByteStream, HttpRequest, HttpResponse
-from opentrail.core.wire.model import Operation, ServiceModel
+from opentrail.core.wire.model import ServiceModel
 from opentrail.core.wire.protocols import format_response, parse_request
 from opentrail.core.wire.routing import Catalog, Route, Scope, identify
 from opentrail.server.authentication import Authenticator, Caller
-from opentrail.server.authorisation import Authoriser, Verdict
+from opentrail.server.authorisation import Authoriser
 from opentrail.server.bodies import BytesPayload, RequestBody, StreamedPayload
 from opentrail.server.call_threads import CallThreads
+from opentrail.server.execution import as_fault, judge, not_implemented, run_handler, unknown_operation
 from opentrail.server.identifiers import Identifiers
 from opentrail.server.metrics import Metrics
-from opentrail.server.parameters import check_parameters
 from opentrail.server.payloads import payload_decoder
 from opentrail.server.recorder import Recorder
-from opentrail.services.base import OperationEntry, Service
-
-log = logging.getLogger("opentrail.calls")
+from opentrail.services.base import Service
 
 SMALL_PAYLOAD_BYTES = 1 << 20  # up to this size a payload is read before its service is called
 
@@ -102,7 +99,7 @@ async def handle_call(request: HttpRequest, body: RequestBody, door: FrontDoor, 
             door.metrics.count_refusal(fault.code)
             route = route or _route_of_head(request, door)
             return format_fault(route, fault, request_id, _resource(route), method=request.method)
-        parsed = await _parse(request, body, data, route, caller, door, request_id)
+        parsed = await _parse(request, body, data, route, caller=caller, door=door, request_id=request_id)
         call = ApiCall(
             operation=route.operation or unknown_operation(route),
             parameters=parsed.parameters,
@@ -120,7 +117,7 @@ async def handle_call(request: HttpRequest, body: RequestBody, door: FrontDoor, 
         else:
             answer = await _carry_out(call, route, before, door)
         answer, response = _respond(call, route, answer)
-        response = await _record(call, route, answer, response, body, before, door)
+        response = await _record(call, route, answer, response, body=body, before=before, door=door)
         door.metrics.count_call(route, response.status)
         return response
     finally:
@@ -182,20 +179,7 @@ async def _authenticate(
     key = authenticator.known_key(authorization.access_key_id)
     if key is None:
         key = await door.threads.run(authenticator.find_key, authorization.access_key_id)
-    return authenticator.prove(request, data, route, authorization, key, now)
-
-
-def unknown_operation(route: Route) -> Operation:
-    """An operation that the service's model does not have, so that its call can be recorded all the same."""
-    name = route.operation_name or "UnknownOperation"
-    service = route.service
-    metadata = {
-        "apiVersion": service.api_version,
-        "protocol": route.protocol or service.protocol,
-        "endpointPrefix": service.endpoint_prefix,
-        "signingName": service.signing_name,
-    }
-    return ServiceModel({"metadata": metadata, "operations": {name: {}}}, service.name).operations[name]
+    return authenticator.prove(request, data, route, authorization, key=key, now=now)
 
 
 async def _parse(
@@ -203,6 +187,7 @@ async def _parse(
     body: RequestBody,
     data: bytes | None,
     route: Route,
+    *,
     caller: Caller,
     door: FrontDoor,
     request_id: str,
@@ -264,46 +249,6 @@ async def _carry_out(call: ApiCall, route: Route, before: int, door: FrontDoor) 
     return Answer(outcome=outcome, owner=verdict.owner, carried_out=entry.writes)
 
 
-def judge(call: ApiCall, entry: OperationEntry[Any], deps: Any, authoriser: Authoriser) -> Verdict:
-    """Whether ``call`` may be carried out: its parameters are what the model asks for, and its caller is allowed."""
-    try:
-        fault = check_parameters(call)
-        return Verdict(fault=fault) if fault is not None else authoriser.authorise(call, entry, deps)
-    except Exception as error:  # noqa: BLE001  the request boundary
-        return Verdict(fault=as_fault(error, call.operation.name, call.request_id))
-
-
-def not_implemented(route: Route) -> ServiceFault:
-    """The protocol's own words for an operation that this endpoint does not have."""
-    if route.protocol in {"json", "smithy-rpc-v2-cbor"}:
-        return ServiceFault("UnknownOperationException", f"{route.operation_name} is not implemented.")
-    if route.service.name == "s3":
-        text = "A header you provided implies functionality that is not implemented."
-        return ServiceFault("NotImplemented", text, status=501)
-    return ServiceFault("NotImplemented", f"{route.operation_name} is not implemented.", status=501)
-
-
-def run_handler(call: ApiCall, entry: OperationEntry[Any], deps: Any) -> Outcome:
-    """What the service makes of ``call``; whatever goes wrong becomes the protocol's own error."""
-    try:
-        return Outcome(result=entry.handler(call, deps))
-    except Exception as error:  # noqa: BLE001  the request boundary
-        return Outcome(fault=as_fault(error, call.operation.name, call.request_id))
-
-
-def as_fault(error: Exception, what: str, request_id: str) -> ServiceFault:
-    """The answer to whatever went wrong.  Our own mistake costs one call, not the server, and leaves its trace."""
-    if isinstance(error, ServiceFault):
-        return error
-    if isinstance(error, StorageError):
-        log.error("%s %s: %s", what, request_id, error)
-        if error.retryable:
-            return ServiceFault("ServiceUnavailable", "Please reduce your request rate.", status=503)
-    else:
-        log.error("%s %s: a mistake of the server's own", what, request_id, exc_info=error)
-    return ServiceFault("InternalError", "We encountered an internal error. Please try again.", status=500)
-
-
 def _respond(call: ApiCall, route: Route, answer: Answer) -> tuple[Answer, HttpResponse]:
     """The answer's response; a result that cannot be written becomes a fault, and the answer then says so."""
     outcome = answer.outcome
@@ -328,6 +273,7 @@ async def _record(
     route: Route,
     answer: Answer,
     response: HttpResponse,
+    *,
     body: RequestBody,
     before: int,
     door: FrontDoor,

@@ -1,8 +1,8 @@
 """Settings: one table, read from flags, ``OPENTRAIL_*`` variables and a TOML file alike.
 
-A flag beats a variable, a variable beats the file, the file beats the default.  ``--data-dir`` is ``OPENTRAIL_DATA_DIR``
-and ``data-dir`` in TOML.  What a setting cannot be is a ``ConfigError`` that names it, says where it was set and what
-would be right.  ``docs/configuration.md`` is made from this table.
+A flag beats a variable, a variable beats the file, the file beats the default.  ``--data-dir`` is
+``OPENTRAIL_DATA_DIR`` and ``data-dir`` in TOML.  What a setting cannot be is a ``ConfigError`` that names it, says
+where it was set and what would be right.  ``docs/configuration.md`` is made from this table.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _SIZES = {"": 1, "b": 1, "kb": 1 << 10, "kib": 1 << 10, "mb": 1 << 20, "mib": 1 
 
 def parse_duration(text: str) -> int:
     """Seconds of ``90``, ``90s``, ``5m``, ``1h`` or ``30d``; at least one.  Raises ``ValueError``."""
-    found = re.fullmatch(r"(\d+)\s*([smhd]?)", text.strip().lower())
+    found = re.fullmatch(r"([0-9]{1,9})\s*([smhd]?)", text.strip().lower())
     if not found or int(found[1]) * _UNITS[found[2]] < 1:
         raise ValueError("a duration of at least one second is expected, such as 90s, 5m or 1h")
     return int(found[1]) * _UNITS[found[2]]
@@ -30,22 +30,28 @@ def parse_duration(text: str) -> int:
 
 def parse_size(text: str) -> int:
     """Bytes of ``65536``, ``64KB`` or ``10MB``.  Raises ``ValueError``."""
-    found = re.fullmatch(r"(\d+)\s*([a-z]*)", text.strip().lower())
+    found = re.fullmatch(r"([0-9]{1,15})\s*([a-z]*)", text.strip().lower())
     if not found or found[2] not in _SIZES or int(found[1]) < 1:
         raise ValueError("a size is expected, such as 65536, 64KB or 10MB")
     return int(found[1]) * _SIZES[found[2]]
 
 
 def _parse_port(text: str) -> int:
-    if not text.isdigit() or not 0 <= int(text) <= 65535:
+    if not re.fullmatch(r"[0-9]{1,5}", text) or int(text) > 65535:
         raise ValueError("a port from 0 to 65535 is expected (0: any free one)")
     return int(text)
 
 
 def _parse_account(text: str) -> str:
-    if not re.fullmatch(r"\d{12}", text):
+    if not re.fullmatch(r"[0-9]{12}", text):
         raise ValueError("an account ID of 12 digits is expected")
     return text
+
+
+def _parse_path(text: str) -> Path:
+    if not text.strip() or "\0" in text:
+        raise ValueError("a path is expected")
+    return Path(text)
 
 
 def _parse_list(text: str) -> tuple[str, ...]:
@@ -72,7 +78,9 @@ class Settings:
 
     host: str = _setting("127.0.0.1", str, "ADDRESS", "address to listen on")
     port: int = _setting(4577, _parse_port, "PORT", "port to listen on; 0 takes any free one")
-    data_dir: Path = _setting(Path("opentrail-data"), Path, "DIR", "folder that everything is kept under")
+    data_dir: Path = _setting(  # noqa: RUF009  a dataclasses.field
+        Path("opentrail-data"), _parse_path, "DIR", "folder that everything is kept under"
+    )
     account_id: str = _setting(
         "", _parse_account, "ID", "12-digit ID of the account that the first start makes (default: one at random)"
     )
@@ -93,11 +101,15 @@ class Settings:
         "refuse|pass",
         "what becomes of a call whose record cannot be made durable: refused, or answered and counted",
     )
-    key_passphrase_file: Path | None = _setting(
-        None, Path, "FILE", "file whose first line encrypts private keys and secrets at rest"
+    key_passphrase_file: Path | None = _setting(  # noqa: RUF009  the same
+        None, _parse_path, "FILE", "file whose first line encrypts private keys and secrets at rest"
     )
-    tls_cert: Path | None = _setting(None, Path, "FILE", "certificate chain in PEM; with it, TLS is served")
-    tls_key: Path | None = _setting(None, Path, "FILE", "private key of --tls-cert in PEM")
+    tls_cert: Path | None = _setting(  # noqa: RUF009  the same
+        None, _parse_path, "FILE", "certificate chain in PEM; with it, TLS is served"
+    )
+    tls_key: Path | None = _setting(  # noqa: RUF009  the same
+        None, _parse_path, "FILE", "private key of --tls-cert in PEM"
+    )
     domains: tuple[str, ...] = _setting(
         ("localhost",),
         _parse_list,

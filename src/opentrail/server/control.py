@@ -50,7 +50,9 @@ class ControlServer:
             os.umask(old)
         self._path = path
         pointer = self._data_dir / _POINTER
-        pointer.write_text(json.dumps({"socket": str(path.resolve()), "pid": os.getpid()}) + "\n")
+        new = pointer.with_suffix(".new")  # nobody reads half of it
+        new.write_text(json.dumps({"socket": str(path.resolve()), "pid": os.getpid()}) + "\n")
+        new.replace(pointer)
 
     async def stop(self) -> None:
         """Listen no more."""
@@ -91,18 +93,19 @@ def call_server(data_dir: Path, request: Mapping[str, Any], *, timeout_seconds: 
 
     Raises ``ConfigError`` for an answer that says what went wrong.
     """
-    try:
-        path = json.loads((data_dir / _POINTER).read_text())["socket"]
-        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(timeout_seconds)
-        connection.connect(path)
-    except (OSError, ValueError, KeyError):
-        return None
-    with connection, connection.makefile("rb") as answers:
-        connection.sendall(json.dumps(dict(request)).encode() + b"\n")
         try:
-            answer: dict[str, Any] = json.loads(answers.readline())
-        except ValueError:
+            connection.connect(json.loads((data_dir / _POINTER).read_text())["socket"])
+        except (OSError, ValueError, KeyError, TypeError):  # no server, or one that was killed and left its pointer
+            return None
+        try:
+            connection.sendall(json.dumps(dict(request)).encode() + b"\n")
+            with connection.makefile("rb") as answers:
+                answer: dict[str, Any] = json.loads(answers.readline())
+        except TimeoutError:
+            raise ConfigError(f"the server did not answer within {timeout_seconds:g} s; its log says why") from None
+        except (OSError, ValueError):
             raise ConfigError("the server stopped before it answered; its log says why") from None
     if not answer.pop("ok", False):
         raise ConfigError(str(answer.get("error", "the server gave no reason")))

@@ -44,7 +44,9 @@ def read_master_key(path: Path, passphrase: bytes | None) -> bytes:
             raise ConfigError(f"{path} is encrypted: name the passphrase's file with --key-passphrase-file")
         return _open(data, passphrase, path)
     if passphrase is not None:
-        raise ConfigError(f"{path} is not encrypted, but --key-passphrase-file is given; it works from the first start on")
+        raise ConfigError(
+            f"{path} is not encrypted, but --key-passphrase-file is given; it works from the first start on"
+        )
     if len(data) != MASTER_KEY_BYTES:
         raise ConfigError(f"{path} is damaged; restore it, the secrets of all access keys need it")
     return data
@@ -65,7 +67,9 @@ def make_first_account(
     next start, which finds neither a root key nor a user, goes on from there.
     """
     existing = accounts.all()
-    if existing and (identities.keys_of(existing[0].account_id, None) or identities.users.count(existing[0].account_id)):
+    if existing and (
+        identities.keys_of(existing[0].account_id, None) or identities.users.count(existing[0].account_id)
+    ):
         if account_id and account_id not in {account.account_id for account in existing}:
             raise ConfigError(f"--account-id {account_id}: the data folder belongs to account {existing[0].account_id}")
         return existing[0].account_id

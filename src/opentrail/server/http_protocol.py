@@ -1,6 +1,10 @@
 """The HTTP/1.1 connection: uvicorn's httptools protocol with what an AWS endpoint adds.
 
-* A head over the limit is refused with 431 and the connection closed: uvicorn bounds no header.
+* A head over the limit is refused with 431, what is no request with 400; the connection is then closed.  uvicorn bounds
+  no header.
+* A client that lets the connection wait loses it (``check_patience``): one that does not finish its head, one that does
+  not read its answer.  One that does not send the body it announced has its call answered first: the application gets
+  an empty part where more was to come.
 * The ASGI scope carries the connection's TLS version and cipher suite (the ASGI TLS extension), for ``tlsDetails``.
 """
 
@@ -9,6 +13,9 @@ from __future__ import annotations
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+CLIENT_TIMEOUT_SECONDS = 60
+LINGER_SECONDS = 2  # how long a refused client may go on sending before the connection is closed under it
 
 _REFUSAL = (
     b"<Error><Code>RequestHeaderSectionTooLarge</Code><Message>Your request header section exceeds the maximum "
@@ -21,10 +28,15 @@ class EndpointProtocol(HttpToolsProtocol):
 
     def __init__(self, config: Any, server_state: Any, app_state: dict[str, Any], _loop: Any = None) -> None:
         super().__init__(config, server_state, app_state, _loop)
+        self._app: Any = config.app
         self._max_header_bytes: int = config.app.max_header_bytes
         self._head_bytes = 0  # of the head that is being read; what the parser holds back counts as well
         self._in_head = True
         self._too_large = False
+        self._refused = False
+        self._heard_at = self.loop.time()
+        self._write_paused_at = 0.0
+        self._body_given_up = False
         self._tls: dict[str, Any] | None = None
 
     def connection_made(self, transport: Any) -> None:
@@ -40,6 +52,7 @@ class EndpointProtocol(HttpToolsProtocol):
         super().on_message_begin()
         self._in_head = True
         self._head_bytes = 0
+        self._body_given_up = False
         if self._tls is not None:
             self.scope["extensions"] = self._tls
 
@@ -58,6 +71,9 @@ class EndpointProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes from the client."""
+        if self._refused:
+            return
+        self._heard_at = self.loop.time()
         super().data_received(data)
         if self._in_head and not self.transport.is_closing():
             self._head_bytes += len(data)
@@ -67,12 +83,43 @@ class EndpointProtocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what cannot be read as a request, and close."""
-        if not self._too_large:
-            super().send_400_response(msg)
+        if self._refused or self.transport.is_closing():
             return
+        self._refused = True
+        status, content_type, body = "400 Bad Request", "text/plain; charset=utf-8", msg.encode()
+        if self._too_large:
+            status, content_type, body = "431 Request Header Fields Too Large", "application/xml", _REFUSAL
+        self._app.count_refusal("RequestHeaderSectionTooLarge" if self._too_large else "BadRequest")
         head = (
-            "HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: application/xml\r\n"
-            f"content-length: {len(_REFUSAL)}\r\nconnection: close\r\n\r\n"
+            f"HTTP/1.1 {status}\r\ncontent-type: {content_type}\r\n"
+            f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
         )
-        self.transport.write(head.encode() + _REFUSAL)
-        self.transport.close()
+        self.transport.write(head.encode() + body)
+        if self.transport.can_write_eof():
+            # Closed with bytes unread, the kernel would reset the connection, and the client might never see why.
+            self.transport.write_eof()
+            self.loop.call_later(LINGER_SECONDS, self.transport.close)
+        else:
+            self.transport.close()
+
+    def pause_writing(self) -> None:
+        """The client reads more slowly than it is answered."""
+        self._write_paused_at = self.loop.time()
+        super().pause_writing()
+
+    def check_patience(self, now: float) -> None:
+        """Give up on a client that lets the connection wait; ``now`` is the loop's time.  To be called now and then."""
+        cycle = self.cycle
+        if self.flow.write_paused:
+            if now - self._write_paused_at > CLIENT_TIMEOUT_SECONDS:
+                self.transport.abort()
+        elif now - self._heard_at <= CLIENT_TIMEOUT_SECONDS or self.transport.is_closing():
+            return
+        elif self._in_head:
+            self.transport.close()
+        elif cycle is not None and cycle.more_body and not (cycle.response_complete or self._body_given_up):
+            if self.flow.read_paused or cycle.body:
+                return  # the application is the slow one
+            self._body_given_up = True
+            cycle.keep_alive = False
+            cycle.message_event.set()

@@ -26,6 +26,15 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line, default=str)
 
 
+def format_notice(form: str, text: str, **extra: str) -> str:
+    """What is said whatever is logged, in the log's own form: ``text`` as it is, or a JSON object with ``extra``."""
+    if form != "json":
+        return text
+    record = logging.makeLogRecord({"name": "opentrail", "levelno": logging.INFO, "levelname": "INFO", **extra})
+    record.msg = text.splitlines()[0]
+    return JsonFormatter().format(record)
+
+
 def set_up_logging(*, form: str, level: str) -> None:
     """Log ``level`` and above to standard error in ``form`` (text or json)."""
     handler = logging.StreamHandler()
@@ -34,4 +43,6 @@ def set_up_logging(*, form: str, level: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    logging.getLogger("uvicorn").setLevel("WARNING" if level != "debug" else "DEBUG")
+    logging.captureWarnings(capture=True)
+    # What a client may cause costs no line (metrics count it): uvicorn warns of each request that it cannot read.
+    logging.getLogger("uvicorn").setLevel("ERROR" if level != "debug" else "DEBUG")

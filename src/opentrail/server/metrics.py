@@ -23,7 +23,10 @@ class Metrics:
             "opentrail_calls", "Calls answered", ["service", "operation", "status"], registry=self._registry
         )
         self._refused = Counter(
-            "opentrail_unauthenticated_calls", "Calls refused before anyone was proven", ["code"], registry=self._registry
+            "opentrail_unauthenticated_calls",
+            "Calls refused before anyone was proven",
+            ["code"],
+            registry=self._registry,
         )
         self._children: dict[tuple[str, str, int], Counter] = {}
         self._registry.register(_Readings(tuple(readings)))

@@ -1,8 +1,8 @@
 """Parameters against the service's model, where AWS's own front end checks them before the service does.
 
-IAM and STS refuse whatever breaks a constraint of the model; CloudTrail checks values itself, with codes of its own, so
-that only what is missing is refused here; S3 refuses documents that lack a part.  Services not in the table check all by
-themselves.
+IAM and STS refuse whatever breaks a constraint of the model; CloudTrail checks values itself, with codes of its own,
+so that only what is missing is refused here; S3 refuses documents that lack a part.  Services not in the table check
+all by themselves.
 """
 
 from __future__ import annotations

@@ -7,6 +7,8 @@ from opentrail.core.sigv4 import UNSIGNED_PAYLOAD, Authorization, s3_payload_has
 from opentrail.core.wire.chunked import ChunkedDecoder, chunked_decoder, is_chunked
 from opentrail.core.wire.http import Headers, HttpRequest
 
+MAX_LENGTH_DIGITS = 18  # an exabyte: longer numbers are no lengths
+
 
 class Decoder:
     """Payload bytes in, checked payload bytes out (``bodies.PayloadDecoder``)."""
@@ -44,7 +46,7 @@ def payload_decoder(
     payload_hash = payload_hash or UNSIGNED_PAYLOAD
     chunks = chunked_decoder(request, payload_hash, authorization, secret) if is_chunked(payload_hash) else None
     declared = request.headers.get("x-amz-decoded-content-length" if chunks else "content-length")
-    length = int(declared) if declared.isascii() and declared.isdigit() else None
+    length = int(declared) if declared.isascii() and declared.isdigit() and len(declared) <= MAX_LENGTH_DIGITS else None
     trailers = request.headers.get("x-amz-trailer").split(",") if chunks else ()
     names = {name.strip().lower() for name in trailers} - {""}
     headers = request.headers

@@ -9,7 +9,8 @@ Rules:
   the process dies before that, its intent becomes an event at the next start (``recover``).
 * What a call in flight still needs is kept for it: the trails of the generation in which it began, and its intent in
   the journal (``oldest_generation``, ``oldest_open_intent``).
-* Nothing here blocks the event loop: ``intend`` and ``record`` await, the ``..._now`` forms and ``pay`` are for threads.
+* Nothing here blocks the event loop: ``intend`` and ``record`` await; the ``..._now`` forms and ``pay`` are for
+  threads.
 """
 
 from __future__ import annotations

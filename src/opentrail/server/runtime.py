@@ -6,25 +6,23 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 import orjson
 
 from opentrail.core.errors import ConfigError, JournalError, StorageError
-from opentrail.core.record_rules import parse_rules
+from opentrail.core.record_rules import RecordRules, parse_rules
 from opentrail.delivery.courier import Courier, Delivery
 from opentrail.delivery.follower import LogFileFollower
 from opentrail.delivery.ledger import Ledger
 from opentrail.delivery.worker import DeliveryWorker, Rounds
 from opentrail.journal.base import Journal
 from opentrail.journal.group_commit import GroupCommit
-from opentrail.journal.local import open_local_journal
-from opentrail.keys.rsa_files import RsaKeyFiles, read_passphrase
+from opentrail.keys.rsa_files import RsaKeyFiles
 from opentrail.server.authentication import Authenticator
 from opentrail.server.authorisation import Authoriser, check_identity_policy
 from opentrail.server.call_threads import CallThreads
@@ -32,24 +30,17 @@ from opentrail.server.calls import FrontDoor
 from opentrail.server.catalog import BotocoreCatalog
 from opentrail.server.config import Settings
 from opentrail.server.control import Command
-from opentrail.server.first_start import make_first_account, read_master_key
 from opentrail.server.identifiers import Identifiers
+from opentrail.server.installation import Installation, Wakeup, open_installation
 from opentrail.server.metrics import Metrics, Reading
-from opentrail.server.recorder import Recorder, recover
+from opentrail.server.recorder import Recorder
 from opentrail.server.service_calls import LogBucket, ServiceCaller
 from opentrail.server.service_table import SERVICES
 from opentrail.services.base import Service
 from opentrail.services.cloudtrail import CloudTrailDeps
 from opentrail.services.iam import IamDeps
 from opentrail.services.s3 import S3Deps
-from opentrail.state.accounts import Accounts
-from opentrail.state.buckets import Buckets
-from opentrail.state.database import open_database
 from opentrail.state.deliveries import Channel, Deliveries
-from opentrail.state.identities import Identities
-from opentrail.state.secret_cipher import SecretCipher
-from opentrail.state.trails import Trails
-from opentrail.stores.opening import open_store
 
 log = logging.getLogger("opentrail.runtime")
 
@@ -59,20 +50,6 @@ CALL_THREADS = 32
 def utc_now() -> datetime:
     """The wall clock."""
     return datetime.now(UTC)
-
-
-@dataclass(slots=True, kw_only=True)
-class Wakeup:
-    """Where group commit's callbacks run: on the event loop while one serves, else on the committing thread."""
-
-    notify: Callable[[Callable[[], None]], object] | None = None
-
-    def __call__(self, callbacks: Callable[[], None]) -> None:
-        """Run ``callbacks`` in the right place."""
-        if self.notify is None:
-            callbacks()
-        else:
-            self.notify(callbacks)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,153 +111,151 @@ def open_runtime(settings: Settings, clock: Callable[[], datetime] = utc_now) ->
 
     Raises ``ConfigError``, also where another process has the folder, and ``StorageError``.
     """
-    with ExitStack() as stack:
-        folder = settings.data_dir
-        _make_folder(folder)
-        journal = open_local_journal(folder / "journal", segment_bytes=settings.journal_segment_bytes)
-        stack.callback(journal.close)
-        recover(journal)
-        passphrase = read_passphrase(settings.key_passphrase_file) if settings.key_passphrase_file else None
-        state_url = settings.state_url or f"sqlite:///{(folder / 'state.db').resolve()}"
-        engine = open_database(state_url)
-        stack.callback(engine.dispose)
-        accounts = Accounts(engine)
-        identities = Identities(engine, SecretCipher(read_master_key(folder / "master.key", passphrase)))
-        account_id = make_first_account(
-            accounts=accounts,
-            identities=identities,
-            account_id=settings.account_id,
-            credentials=folder / "credentials",
-            now=clock(),
-        )
-        stack.callback(_quietly, identities.save_uses)
-        trails, deliveries, buckets = Trails(engine), Deliveries(engine), Buckets(engine)
-        stack.callback(_quietly, deliveries.save)
-        store = open_store(settings.object_store or str(folder / "objects"))
-        stack.callback(store.close)
-        wakeup = Wakeup()
-        commit = GroupCommit(journal, notify=wakeup)
-        stack.callback(commit.close)
-        keys = RsaKeyFiles(folder / "keys", passphrase=passphrase)
-        ledger = Ledger(f"sqlite:///{(folder / 'ledger.db').resolve()}")
-        stack.callback(ledger.close)
-        recorder = Recorder(
-            commit, refuse=settings.on_journal_failure == "refuse", generation=lambda: trails.generation
-        )
-        catalog = BotocoreCatalog()
-        rules = parse_rules(orjson.loads((files("opentrail.server") / "record_rules.json").read_bytes()))
-        authoriser = Authoriser(find_key=identities.find_key, clock=clock)
-        services: dict[str, Service[Any]] = {}
-        caller = ServiceCaller(
-            catalog=catalog,
-            services=services,
-            authoriser=authoriser,
-            recorder=recorder,
-            rules=rules,
-            identifiers=Identifiers(),
-            clock=clock,
-            host=lambda: f"{settings.host}:{settings.port}",
-        )
-        log_bucket = LogBucket(caller=caller, buckets=buckets, authoriser=authoriser)
-        deps = {
-            "s3": S3Deps(store=store, buckets=buckets, authorise=authoriser.refusal),
-            "iam": IamDeps(
-                accounts=accounts, identities=identities, random_bytes=os.urandom, check_policy=check_identity_policy
-            ),
-            "sts": None,
-            "cloudtrail": CloudTrailDeps(
-                trails=trails, deliveries=deliveries, check_bucket=log_bucket.check, public_keys=keys.public_keys
-            ),
-        }
-        for name, operations in SERVICES.items():
-            services[name] = Service(name=name, operations=operations, deps=deps[name])
-        follower = LogFileFollower(
-            journal=journal,
-            ledger=ledger,
-            trails=trails,
-            signer=lambda region, end: keys.signer(region, now=clock(), digest_end_time=end),
-            random_bytes=os.urandom,
-            digest_interval_seconds=settings.digest_interval,
-        )
-        courier = Courier(
-            ledger=ledger,
-            bucket=log_bucket,
-            report=lambda delivery: _report(deliveries, delivery),
-            clock=clock,
-            monotonic=time.monotonic,
-        )
-
-        def tidy(oldest_generation: int) -> None:
-            taken = follower.position()  # first: an intent that it has passed by now is open in the recorder
-            intent = recorder.oldest_open_intent()
-            journal.trim(taken + 1 if intent is None else min(taken + 1, intent))
-            trails.forget_before(min(oldest_generation, follower.oldest_generation()))
-            deliveries.save()
-            identities.save_uses()
-
-        worker = DeliveryWorker(
-            Rounds(
-                follower=follower,
-                courier=courier,
-                pay=recorder.pay,
-                barrier=commit.barrier,
-                oldest_generation=recorder.oldest_generation,
-                tidy=tidy,
-                waiting=ledger.waiting,
-                journal_bytes=lambda: commit.counters.entry_bytes,
-                clock=clock,
-                monotonic=time.monotonic,
-            ),
-            delivery_interval_seconds=settings.delivery_interval,
-        )
+    with open_installation(settings, clock) as installation:
+        endpoint = _build_endpoint(installation, clock)
+        worker = _build_worker(installation, endpoint, clock)
         threads = CallThreads(CALL_THREADS)
-        stack.callback(threads.close)
-        door = FrontDoor(
-            catalog=catalog,
-            services=services,
-            authenticator=Authenticator(
-                known_key=identities.known_key, find_key=identities.find_key, note_use=identities.note_use
-            ),
-            authoriser=authoriser,
-            recorder=recorder,
-            rules=rules,
-            identifiers=Identifiers(),
-            metrics=Metrics(_readings(journal, commit, recorder, ledger)),
-            threads=threads,
-            clock=clock,
-            health=lambda: _health(commit, recorder, worker),
-            max_body_bytes=settings.max_body_bytes,
-            s3_domains=settings.domains,
-        )
-        yield Runtime(
-            settings=settings,
-            account_id=account_id,
-            door=door,
-            worker=worker,
-            keys=keys,
-            wakeup=wakeup,
-            clock=clock,
-        )
+        try:
+            yield Runtime(
+                settings=settings,
+                account_id=installation.account_id,
+                door=_build_door(installation, endpoint, worker, threads, clock),
+                worker=worker,
+                keys=installation.keys,
+                wakeup=installation.wakeup,
+                clock=clock,
+            )
+        finally:
+            threads.close()
 
 
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"--data-dir {folder}: {error.strerror}") from None
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """The services and what calls to them share, whoever makes them."""
+
+    catalog: BotocoreCatalog
+    services: Mapping[str, Service[Any]]
+    authoriser: Authoriser
+    recorder: Recorder
+    rules: RecordRules
+    log_bucket: LogBucket
+
+
+def _build_endpoint(installation: Installation, clock: Callable[[], datetime]) -> Endpoint:
+    settings, identities, trails = installation.settings, installation.identities, installation.trails
+    recorder = Recorder(
+        installation.commit, refuse=settings.on_journal_failure == "refuse", generation=lambda: trails.generation
+    )
+    catalog = BotocoreCatalog()
+    rules = parse_rules(orjson.loads((files("opentrail.server") / "record_rules.json").read_bytes()))
+    authoriser = Authoriser(find_key=identities.find_key, clock=clock)
+    services: dict[str, Service[Any]] = {}  # filled below: CloudTrail calls S3 through it
+    caller = ServiceCaller(
+        catalog=catalog,
+        services=services,
+        authoriser=authoriser,
+        recorder=recorder,
+        rules=rules,
+        identifiers=Identifiers(),
+        clock=clock,
+        host=lambda: f"{settings.host}:{settings.port}",
+    )
+    log_bucket = LogBucket(caller=caller, buckets=installation.buckets, authoriser=authoriser)
+    deps = {
+        "s3": S3Deps(store=installation.store, buckets=installation.buckets, authorise=authoriser.refusal),
+        "iam": IamDeps(
+            accounts=installation.accounts,
+            identities=identities,
+            random_bytes=os.urandom,
+            check_policy=check_identity_policy,
+        ),
+        "sts": None,
+        "cloudtrail": CloudTrailDeps(
+            trails=trails,
+            deliveries=installation.deliveries,
+            check_bucket=log_bucket.check,
+            public_keys=installation.keys.public_keys,
+        ),
+    }
+    for name, operations in SERVICES.items():
+        services[name] = Service(name=name, operations=operations, deps=deps[name])
+    return Endpoint(
+        catalog=catalog, services=services, authoriser=authoriser, recorder=recorder, rules=rules, log_bucket=log_bucket
+    )
+
+
+def _build_worker(installation: Installation, endpoint: Endpoint, clock: Callable[[], datetime]) -> DeliveryWorker:
+    settings, commit, recorder = installation.settings, installation.commit, endpoint.recorder
+    ledger, deliveries = installation.ledger, installation.deliveries
+    follower = LogFileFollower(
+        journal=installation.journal,
+        ledger=ledger,
+        trails=installation.trails,
+        signer=lambda region, end: installation.keys.signer(region, now=clock(), digest_end_time=end),
+        random_bytes=os.urandom,
+        digest_interval_seconds=settings.digest_interval,
+    )
+    courier = Courier(
+        ledger=ledger,
+        bucket=endpoint.log_bucket,
+        report=lambda delivery: _report(deliveries, delivery),
+        clock=clock,
+        monotonic=time.monotonic,
+    )
+
+    def tidy(oldest_generation: int) -> None:
+        taken = follower.position()  # first: an intent that it has passed by now is open in the recorder
+        intent = recorder.oldest_open_intent()
+        installation.journal.trim(taken + 1 if intent is None else min(taken + 1, intent))
+        installation.trails.forget_before(min(oldest_generation, follower.oldest_generation()))
+        deliveries.save()
+        installation.identities.save_uses()
+
+    rounds = Rounds(
+        follower=follower,
+        courier=courier,
+        pay=recorder.pay,
+        barrier=commit.barrier,
+        oldest_generation=recorder.oldest_generation,
+        tidy=tidy,
+        waiting=ledger.waiting,
+        journal_bytes=lambda: commit.counters.entry_bytes,
+        clock=clock,
+        monotonic=time.monotonic,
+    )
+    return DeliveryWorker(rounds, delivery_interval_seconds=settings.delivery_interval)
+
+
+def _build_door(
+    installation: Installation,
+    endpoint: Endpoint,
+    worker: DeliveryWorker,
+    threads: CallThreads,
+    clock: Callable[[], datetime],
+) -> FrontDoor:
+    identities, commit, recorder = installation.identities, installation.commit, endpoint.recorder
+    return FrontDoor(
+        catalog=endpoint.catalog,
+        services=endpoint.services,
+        authenticator=Authenticator(
+            known_key=identities.known_key, find_key=identities.find_key, note_use=identities.note_use
+        ),
+        authoriser=endpoint.authoriser,
+        recorder=recorder,
+        rules=endpoint.rules,
+        identifiers=Identifiers(),
+        metrics=Metrics(_readings(installation.journal, commit, recorder, installation.ledger)),
+        threads=threads,
+        clock=clock,
+        health=lambda: _health(commit, recorder, worker),
+        max_body_bytes=installation.settings.max_body_bytes,
+        s3_domains=installation.settings.domains,
+    )
 
 
 def _report(deliveries: Deliveries, delivery: Delivery) -> None:
     channel = Channel.LOG_FILES if delivery.kind == "log" else Channel.DIGESTS
     deliveries.record(delivery.trail_arn, delivery.region, channel, delivery.time, delivery.error)
-
-
-def _quietly(save: Callable[[], None]) -> None:
-    """At the end: what cannot be saved now is a time stamp, and must not hide why the server stops."""
-    try:
-        save()
-    except StorageError as error:
-        log.warning("not saved: %s", error)
 
 
 def _health(commit: GroupCommit, recorder: Recorder, worker: DeliveryWorker) -> str:

@@ -22,7 +22,7 @@ from opentrail.core.wire.routing import Catalog
 from opentrail.delivery.ledger import StagedObject
 from opentrail.server.authorisation import Authoriser
 from opentrail.server.bodies import BytesPayload
-from opentrail.server.calls import judge, run_handler
+from opentrail.server.execution import judge, run_handler
 from opentrail.server.identifiers import Identifiers
 from opentrail.server.recorder import Recorder
 from opentrail.services.base import OperationEntry, Service
@@ -67,9 +67,7 @@ class ServiceCaller:
         finally:
             self.recorder.end(before)
 
-    def _carry_out(
-        self, call: ApiCall, entry: OperationEntry[Any], deps: Any, before: int
-    ) -> Mapping[str, Any]:
+    def _carry_out(self, call: ApiCall, entry: OperationEntry[Any], deps: Any, before: int) -> Mapping[str, Any]:
         verdict = judge(call, entry, deps, self.authoriser)
         recipient = Recipient(account_id=verdict.owner, resource_account=verdict.owner)
         if verdict.fault is not None:
@@ -160,7 +158,10 @@ class LogBucket:
             action="s3:PutObject",
             resource=f"arn:aws:s3:::{bucket}/{key}",
             resource_account=owner,
-            context={**self.authoriser.service_context(service_identity(CLOUDTRAIL), trail_arn), "s3:x-amz-acl": [FULL_CONTROL]},
+            context={
+                **self.authoriser.service_context(service_identity(CLOUDTRAIL), trail_arn),
+                "s3:x-amz-acl": [FULL_CONTROL],
+            },
         )
         return self.authoriser.decide(request, resource_policy=policy)
 

@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import socket
+import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 import uvicorn
 
 from opentrail.core.errors import ConfigError
 from opentrail.server.app import Application
+from opentrail.server.collector import set_pace
 from opentrail.server.config import Settings
 from opentrail.server.control import ControlServer
 from opentrail.server.http_protocol import EndpointProtocol
+from opentrail.server.logs import format_notice
 from opentrail.server.runtime import Runtime, open_runtime
 
 log = logging.getLogger("opentrail.serving")
 
-GRACE_SECONDS = 30  # how long calls in flight may take after a signal
+GRACE_SECONDS = 30  # how long clients may take to finish their calls after a signal
+_PATIENCE_TICKS = 50  # connections are looked at every so many tenths of a second
 
 
 def serve(settings: Settings, announce: Callable[[str], None]) -> int:
@@ -31,12 +37,17 @@ def serve(settings: Settings, announce: Callable[[str], None]) -> int:
         port = listener.getsockname()[1]
         url = f"{settings.scheme}://{_url_host(settings.host)}:{port}"
         server = EndpointServer(runtime, _config(settings, runtime), lambda: announce(_welcome(runtime, url)))
+        set_pace()
         server.run(sockets=[listener])
         return 1 if runtime.door.health() else 0
 
 
 class EndpointServer(uvicorn.Server):
-    """uvicorn with our life cycle around it: delivery and control start with it and end after its last call."""
+    """uvicorn with our life cycle around it: delivery and control start with it and end after its last call.
+
+    Nothing cancels a call: one that has taken effect must be recorded.  What may be cut, by the end of the grace period
+    or a second signal, is the connection to its client, which ends whatever waits for that client.
+    """
 
     def __init__(self, runtime: Runtime, config: uvicorn.Config, started: Callable[[], None]) -> None:
         super().__init__(config)
@@ -55,11 +66,31 @@ class EndpointServer(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Finish the calls in flight, deliver what they left, and stop."""
-        await super().shutdown(sockets)
         loop = asyncio.get_running_loop()
+        grace = loop.call_later(GRACE_SECONDS, self._cut_connections)
+        await super().shutdown(sockets)
+        grace.cancel()
         await loop.run_in_executor(None, self._runtime.worker.stop)
         await self._control.stop()
         self._runtime.wakeup.notify = None
+
+    async def on_tick(self, counter: int) -> bool:
+        """Every tenth of a second."""
+        if counter % _PATIENCE_TICKS == 0:
+            now = asyncio.get_running_loop().time()
+            for connection in list(self.server_state.connections):
+                connection.check_patience(now)  # type: ignore[union-attr]  # all are EndpointProtocols
+        return await super().on_tick(counter)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002  uvicorn's signature
+        """A signal: the first one lets clients finish, a second one does not."""
+        if self.should_exit:
+            self._cut_connections()
+        self.should_exit = True
+
+    def _cut_connections(self) -> None:
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -80,11 +111,30 @@ def _listen(settings: Settings) -> socket.socket:
         return socket.create_server((settings.host, settings.port), family=family, backlog=2048)
     except OSError as error:
         where = f"{settings.host}:{settings.port}"
-        raise ConfigError(f"cannot listen on {where}: {error.strerror}; choose another with --port") from None
+        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
+        raise ConfigError(f"cannot listen on {where}: {reason}; choose another with --host or --port") from None
+
+
+def check_certificate(settings: Settings) -> None:
+    """Raise ``ConfigError`` where --tls-cert and --tls-key are no certificate with its key."""
+    if settings.tls_cert is None or settings.tls_key is None:
+        return
+    for name, path in (("--tls-cert", settings.tls_cert), ("--tls-key", settings.tls_key)):
+        try:
+            path.read_bytes()
+        except OSError as error:
+            raise ConfigError(f"{name} {path}: {error.strerror}") from None
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(settings.tls_cert, settings.tls_key, password="")
+    except (ssl.SSLError, ValueError) as error:
+        reason = getattr(error, "reason", None) or str(error)
+        text = f"not a certificate with its unencrypted private key, both in PEM ({reason})"
+        raise ConfigError(f"--tls-cert {settings.tls_cert}, --tls-key {settings.tls_key}: {text}") from None
 
 
 def _config(settings: Settings, runtime: Runtime) -> uvicorn.Config:
     app: Any = Application(runtime.door, max_header_bytes=settings.max_header_bytes)
+    check_certificate(settings)
     return uvicorn.Config(
         app,
         http=EndpointProtocol,
@@ -95,7 +145,7 @@ def _config(settings: Settings, runtime: Runtime) -> uvicorn.Config:
         server_header=False,
         date_header=True,
         timeout_keep_alive=75,
-        timeout_graceful_shutdown=GRACE_SECONDS,
+        timeout_graceful_shutdown=None,  # EndpointServer knows a better end than to cancel
         ssl_certfile=str(settings.tls_cert) if settings.tls_cert else None,
         ssl_keyfile=str(settings.tls_key) if settings.tls_key else None,
         proxy_headers=False,
@@ -110,8 +160,9 @@ def _url_host(host: str) -> str:
 
 def _welcome(runtime: Runtime, url: str) -> str:
     settings = runtime.settings
-    return (
+    text = (
         f"Opentrail listens on {url} (account {runtime.account_id}, data in {settings.data_dir})\n"
         f"  export AWS_SHARED_CREDENTIALS_FILE={settings.data_dir / 'credentials'} AWS_ENDPOINT_URL={url}\n"
         f"  aws sts get-caller-identity"
     )
+    return format_notice(settings.log_format, text, url=url, account=runtime.account_id)

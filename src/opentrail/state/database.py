@@ -11,20 +11,30 @@ from contextlib import contextmanager
 
 from sqlalchemy import Connection, Engine, MetaData, create_engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import ArgumentError, OperationalError
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from opentrail.core.errors import StorageError
+from opentrail.core.errors import ConfigError, StorageError
 
 metadata = MetaData()
 
 
 def open_database(url: str, tables: MetaData = metadata) -> Engine:
-    """Open ``url`` (``sqlite:////abs/state.db``, ``postgresql+psycopg://...``) and create the ``tables`` it lacks."""
-    engine = create_engine(url, pool_pre_ping=not url.startswith("sqlite"))
+    """Open ``url`` (``sqlite:////abs/state.db``, ``postgresql+psycopg://...``) and create the ``tables`` it lacks.
+
+    Raises ``ConfigError`` for a URL that names no database that can be spoken to, ``StorageError`` where it does not
+    answer.  Neither repeats the URL, which may hold a password.
+    """
+    try:
+        engine = create_engine(url, pool_pre_ping=not url.startswith("sqlite"))
+    except (ArgumentError, ImportError) as error:
+        raise ConfigError(f"not the URL of a database: {error}") from None
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _configure_sqlite)
-    tables.create_all(engine)
+    try:
+        tables.create_all(engine)
+    except OperationalError as error:
+        raise _failure(error) from error
     return engine
 
 
@@ -38,7 +48,11 @@ def transaction(engine: Engine) -> Iterator[Connection]:
         with engine.begin() as connection:
             yield connection
     except OperationalError as error:
-        raise StorageError(f"the control plane's database cannot be used: {error.orig}", retryable=True) from error
+        raise _failure(error) from error
+
+
+def _failure(error: OperationalError) -> StorageError:
+    return StorageError(f"the control plane's database cannot be used: {error.orig}", retryable=True)
 
 
 def _configure_sqlite(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:

@@ -182,19 +182,6 @@ class SimulatedFiles:
             file.unsynced += _sectors(taken, offset)
         return len(taken)
 
-    def allocate(self, descriptor: int, size: int) -> None:
-        """See ``Files``."""
-        with self._change("allocate"):
-            file = self._descriptors[descriptor]
-            growth = max(0, size - len(file.cached))
-            if self.room is not None:
-                if growth > self.room:
-                    raise _failure("allocate")
-                self.room -= growth
-            if growth:
-                _resize(file.cached, size)
-                file.unsynced.append(size)
-
     def truncate(self, descriptor: int, size: int) -> None:
         """See ``Files``."""
         with self._change("truncate"):
@@ -316,5 +303,5 @@ def _resize(content: bytearray, size: int) -> None:
 
 
 def _failure(name: str) -> OSError:
-    number = errno.ENOSPC if name in {"write", "create", "allocate"} else errno.EIO
+    number = errno.ENOSPC if name in {"write", "create"} else errno.EIO
     return OSError(number, os.strerror(number))

@@ -1,0 +1,149 @@
+"""A trail as its readers find it: set up, fetched and validated through the endpoint with boto3 alone.
+
+Rules: nothing here knows the data folder; what is judged is what a client of S3 and CloudTrail can see.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from opentrail.core.findings import Finding
+from opentrail.core.gzip_member import decode_member
+from opentrail.core.layout import Folder, TrailFolder
+from opentrail.core.logfiles import MAX_LOG_FILE_BYTES
+from opentrail.core.public_keys import PublicKey
+from opentrail.stores.chain_reader import validate_chain
+from opentrail.stores.memory import MemoryStore
+from opentrail.testing.live_server import HOME, LiveServer
+
+TRAIL: Final = "main"
+LOG_BUCKET: Final = "trail-logs"
+_LOGS, _DIGESTS = "CloudTrail", "CloudTrail-Digest"
+
+
+def log_bucket_policy(account_id: str, bucket: str = LOG_BUCKET) -> str:
+    """The bucket policy that CloudTrail's user guide asks for, as JSON."""
+    principal = {"Service": "cloudtrail.amazonaws.com"}
+    may_look = {
+        "Effect": "Allow",
+        "Principal": principal,
+        "Action": "s3:GetBucketAcl",
+        "Resource": f"arn:aws:s3:::{bucket}",
+    }
+    may_write = {
+        "Effect": "Allow",
+        "Principal": principal,
+        "Action": "s3:PutObject",
+        "Resource": f"arn:aws:s3:::{bucket}/AWSLogs/{account_id}/*",
+        "Condition": {"StringEquals": {"s3:x-amz-acl": "bucket-owner-full-control"}},
+    }
+    return json.dumps({"Version": "2012-10-17", "Statement": [may_look, may_write]})
+
+
+def make_log_bucket(server: LiveServer) -> None:
+    """Make the log bucket with its policy; nothing happens where it is there."""
+    s3 = server.client("s3")
+    s3.create_bucket(Bucket=LOG_BUCKET, CreateBucketConfiguration={"LocationConstraint": HOME})
+    account_id = server.client("sts").get_caller_identity()["Account"]
+    s3.put_bucket_policy(Bucket=LOG_BUCKET, Policy=log_bucket_policy(account_id))
+
+
+def make_trail(server: LiveServer, *data_buckets: str) -> str:
+    """Make a multi-region trail with validation that logs, with the data events of ``data_buckets``; its ARN."""
+    make_log_bucket(server)
+    s3, cloudtrail = server.client("s3"), server.client("cloudtrail")
+    for bucket in data_buckets:
+        s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": HOME})
+    made = cloudtrail.create_trail(
+        Name=TRAIL, S3BucketName=LOG_BUCKET, IsMultiRegionTrail=True, EnableLogFileValidation=True
+    )
+    if data_buckets:
+        arns = [f"arn:aws:s3:::{bucket}/" for bucket in data_buckets]
+        resources = [{"Type": "AWS::S3::Object", "Values": arns}]
+        selector = {"ReadWriteType": "All", "IncludeManagementEvents": True, "DataResources": resources}
+        cloudtrail.put_event_selectors(TrailName=TRAIL, EventSelectors=[selector])
+    cloudtrail.start_logging(Name=TRAIL)
+    return str(made["TrailARN"])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveredTrail:
+    """The log bucket, fetched whole, with the public keys of each region."""
+
+    account_id: str
+    store: MemoryStore
+    public_keys: dict[str, list[PublicKey]]  # by region
+
+    def keys(self, kind: str = _LOGS, region: str = "") -> list[str]:
+        """The keys of the log files (or, ``CloudTrail-Digest``, of the digests) of ``region`` or of all."""
+        prefix = f"AWSLogs/{self.account_id}/{kind}/" + (f"{region}/" if region else "")
+        return [info.key for info in self.store.list(prefix)]
+
+    def digests(self, region: str = "") -> list[str]:
+        """The keys of the digests."""
+        return self.keys(_DIGESTS, region)
+
+    def regions(self) -> list[str]:
+        """The regions that have log files or digests."""
+        return sorted({key.split("/")[3] for key in (*self.keys(), *self.digests())})
+
+    def records(self) -> Iterator[dict[str, Any]]:
+        """Every record of every log file."""
+        for key in self.keys():
+            data = decode_member(b"".join(self.store.get(key).chunks), max_size=MAX_LOG_FILE_BYTES)
+            yield from json.loads(data)["Records"]
+
+    def folder(self, region: str) -> TrailFolder:
+        """Where the trail's files of ``region`` lie."""
+        folder = Folder(prefix="", account_id=self.account_id, region=region)
+        return TrailFolder(folder=folder, trail_name=TRAIL, home_region=HOME)
+
+    def findings(self, region: str, store: MemoryStore | None = None) -> list[Finding]:
+        """What validation says of the files of ``region`` (in ``store``, which may have been tampered with)."""
+        keys = self.public_keys[region]
+        return list(validate_chain(store or self.store, self.folder(region), bucket=LOG_BUCKET, public_keys=keys))
+
+
+def fetch_trail(server: LiveServer) -> DeliveredTrail:
+    """Everything that lies in the log bucket now."""
+    s3 = server.client("s3")
+    store = MemoryStore()
+    for page in s3.get_paginator("list_objects_v2").paginate(Bucket=LOG_BUCKET):
+        for item in page.get("Contents", []):
+            found = s3.get_object(Bucket=LOG_BUCKET, Key=item["Key"])
+            metadata = {f"x-amz-meta-{name}": value for name, value in found["Metadata"].items()}
+            store.put(item["Key"], found["Body"].read(), metadata)
+    account_id = server.client("sts").get_caller_identity()["Account"]
+    trail = DeliveredTrail(account_id=account_id, store=store, public_keys={})
+    for region in trail.regions():
+        trail.public_keys[region] = _public_keys(server, region)
+    return trail
+
+
+def _public_keys(server: LiveServer, region: str) -> list[PublicKey]:
+    now = datetime.now(UTC)
+    span = {"StartTime": now - timedelta(days=30), "EndTime": now + timedelta(days=30)}
+    return [
+        PublicKey(
+            value=item["Value"],
+            fingerprint=item["Fingerprint"],
+            validity_start=item["ValidityStartTime"],
+            validity_end=item["ValidityEndTime"],
+        )
+        for item in server.client("cloudtrail", region).list_public_keys(**span)["PublicKeyList"]
+    ]
+
+
+def count_by(records: Iterable[dict[str, Any]], member: str) -> Counter[str]:
+    """How often each value of ``member`` occurs; records without it are left out."""
+    return Counter(record[member] for record in records if record.get(member))
+
+
+def more_than_once(counts: Counter[str]) -> Sequence[str]:
+    """The values that occur twice or more."""
+    return [value for value, count in counts.items() if count > 1]

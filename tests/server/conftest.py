@@ -1,0 +1,431 @@
+"""The endpoint as its users meet it: a process with a socket (``serve``), or the application in the test (``local``).
+
+Both start on an empty data folder.  What a call left in the journal is read with the journal's own reader.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import configparser
+import io
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import boto3
+import pytest
+from botocore.auth import S3SigV4Auth, SigV4Auth
+from botocore.awsrequest import AWSPreparedRequest, AWSRequest, AWSResponse
+from botocore.compat import HTTPHeaders
+from botocore.config import Config
+from botocore.credentials import Credentials
+
+from opentrail.journal.base import EntryKind, Journal, StoredEntry
+from opentrail.journal.local import open_local_journal
+from opentrail.server.app import Application
+from opentrail.server.config import Settings
+from opentrail.server.runtime import Runtime, open_runtime
+
+BIN = Path(sys.executable).parent
+HOST = "127.0.0.1:4577"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Key:
+    """An access key."""
+
+    id: str
+    secret: str = field(repr=False)
+
+    def sign(
+        self,
+        method: str,
+        url: str,
+        *,
+        service: str,
+        region: str = "us-east-1",
+        headers: Mapping[str, str] | None = None,
+        body: bytes = b"",
+    ) -> AWSPreparedRequest:
+        """A signed request, ready to be sent."""
+        request = AWSRequest(method, url, headers=dict(headers or {}), data=body)
+        signer = S3SigV4Auth if service == "s3" else SigV4Auth
+        signer(Credentials(self.id, self.secret), service, region).add_auth(request)
+        return request.prepare()
+
+
+def read_key(data_dir: Path) -> Key:
+    """The root user's key as the first start wrote it."""
+    parser = configparser.ConfigParser()
+    parser.read(data_dir / "credentials")
+    words = parser["default"]
+    return Key(id=words["aws_access_key_id"], secret=words["aws_secret_access_key"])
+
+
+def read_entries(journal: Journal) -> list[StoredEntry]:
+    """All entries that are durable."""
+    entries: list[StoredEntry] = []
+    position = journal.start - 1
+    while position < journal.end:
+        entries += journal.read(position)
+        position = entries[-1].position
+    return entries
+
+
+def records_of(entries: list[StoredEntry]) -> list[dict[str, Any]]:
+    """The records of events (not of intents), in order; no event ID comes twice."""
+    records = [json.loads(bytes(entry.payload)) for entry in entries if entry.kind is not EntryKind.INTENT]
+    ids = [record["eventID"] for record in records]
+    assert len(set(ids)) == len(ids), "an event was recorded twice"
+    return records
+
+
+def connect(service: str, url: str, key: Key, region: str = "us-east-1", **config: Any) -> Any:
+    """A boto3 client that does not try again."""
+    make: Callable[..., Any] = boto3.client  # its overloads want the service's name as a literal
+    return make(
+        service,
+        region_name=region,
+        endpoint_url=url,
+        aws_access_key_id=key.id,
+        aws_secret_access_key=key.secret,
+        verify=config.pop("verify", None),
+        config=Config(
+            retries={"total_max_attempts": 1}, s3={"addressing_style": "path"}, read_timeout=30, **config
+        ),
+    )
+
+
+@dataclass(slots=True, kw_only=True)
+class Serving:
+    """A running ``opentrail serve``."""
+
+    process: subprocess.Popen[bytes]
+    data_dir: Path
+    log_path: Path
+    url: str
+
+    @property
+    def port(self) -> int:
+        return urlsplit(self.url).port or 0
+
+    @property
+    def key(self) -> Key:
+        return read_key(self.data_dir)
+
+    @property
+    def log(self) -> str:
+        return self.log_path.read_text()
+
+    def client(self, service: str, key: Key | None = None, region: str = "us-east-1", **config: Any) -> Any:
+        """A boto3 client."""
+        return connect(service, self.url, key or self.key, region, **config)
+
+    def sign(self, method: str, path: str, **options: Any) -> AWSPreparedRequest:
+        """A request signed by root."""
+        return self.key.sign(method, self.url + path, **options)
+
+    def connect(self) -> socket.socket:
+        """A bare connection."""
+        return socket.create_connection(("127.0.0.1", self.port), timeout=20)
+
+    def exchange(self, data: bytes) -> list[tuple[int, dict[str, str], bytes]]:
+        """Send ``data`` and read answers until the server closes; a request must ask for that."""
+        with self.connect() as connection:
+            connection.sendall(data)
+            return read_responses(connection)
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Stop it and wait; its exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        return self.process.wait(60)
+
+    def entries(self) -> list[StoredEntry]:
+        """What the journal holds; the server must have ended."""
+        assert self.process.poll() is not None
+        journal = open_local_journal(self.data_dir / "journal")
+        try:
+            return read_entries(journal)
+        finally:
+            journal.close()
+
+    def records(self) -> list[dict[str, Any]]:
+        """The records that the journal holds."""
+        return records_of(self.entries())
+
+
+def read_responses(connection: socket.socket) -> list[tuple[int, dict[str, str], bytes]]:
+    """The answers on ``connection`` until it is closed: status, headers in lower case, body."""
+    data = b""
+    try:
+        while part := connection.recv(1 << 16):
+            data += part
+    except ConnectionResetError:
+        pass
+    return parse_responses(data)
+
+
+def parse_responses(data: bytes) -> list[tuple[int, dict[str, str], bytes]]:
+    """The HTTP answers in ``data``, one after the other."""
+    answers = []
+    while data:
+        head, _, rest = data.partition(b"\r\n\r\n")
+        lines = head.split(b"\r\n")
+        status = int(lines[0].split()[1])
+        headers = {name.strip().lower().decode(): value.strip().decode() for name, _, value in (
+            line.partition(b":") for line in lines[1:]
+        )}
+        if status == 100:
+            answers.append((status, headers, b""))
+            data = rest
+            continue
+        assert "transfer-encoding" not in headers, "every answer says its length"
+        length = int(headers.get("content-length", "0"))
+        answers.append((status, headers, rest[:length]))
+        data = rest[length:]
+    return answers
+
+
+def wire(request: AWSPreparedRequest, *, close: bool = True, body: bool = True) -> bytes:
+    """A signed request as the bytes that a plain client would send."""
+    parts = urlsplit(request.url)
+    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    headers = {"Host": parts.netloc}
+    headers |= {name: value.decode() if isinstance(value, bytes) else value for name, value in request.headers.items()}
+    content: Any = request.body or b""
+    data: bytes = content.encode() if isinstance(content, str) else bytes(content)
+    if not any(name.lower() in {"content-length", "transfer-encoding"} for name in headers):
+        headers["Content-Length"] = str(len(data))
+    if close:
+        headers["Connection"] = "close"
+    lines = [f"{request.method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + (data if body else b"")
+
+
+Serve = Callable[..., Serving]
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[Serve]:
+    """A factory of servers under ``folder``, all of them gone at the end."""
+    running: list[subprocess.Popen[bytes]] = []
+
+    def start(
+        *options: str, data_dir: Path | None = None, env: Mapping[str, str] | None = None, wait: bool = True
+    ) -> Serving:
+        data = data_dir or folder / f"data-{len(running)}"
+        log_path = folder / f"log-{len(running)}"
+        command = [str(BIN / "opentrail"), "serve", "--port", "0", "--data-dir", str(data), *options]
+        with log_path.open("wb") as log:
+            process = subprocess.Popen(command, stderr=log, env={**_environment(), **(env or {})}, cwd=folder)
+        running.append(process)
+        found = None
+        deadline = time.monotonic() + 30
+        while wait and found is None:
+            found = re.search(r"(https?://[^ \"]+:\d+)[ \"]", log_path.read_text())
+            assert process.poll() is None and time.monotonic() < deadline, log_path.read_text()
+            time.sleep(0.01)
+        return Serving(process=process, data_dir=data, log_path=log_path, url=found[1] if found else "")
+
+    try:
+        yield start
+    finally:
+        for process in running:
+            if process.poll() is None:
+                process.kill()
+            process.wait(30)
+
+
+def _environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith(("OPENTRAIL_", "AWS_"))}
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Serve]:
+    """Start servers: ``serve("--option", "value", data_dir=..., env=...)``."""
+    with serving(tmp_path) as start:
+        yield start
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
+    """One server for the tests of a module."""
+    with serving(tmp_path_factory.mktemp("server")) as start:
+        yield start()
+
+
+class Local:
+    """The application within the test, on an event loop of its own thread; its journal can be read while it runs."""
+
+    def __init__(self, runtime: Runtime, loop: asyncio.AbstractEventLoop) -> None:
+        self.runtime = runtime
+        self.loop = loop
+        self.app = Application(runtime.door, max_header_bytes=32 << 10)
+        self.key = read_key(runtime.settings.data_dir)
+        self.journal: Journal = runtime.door.recorder._commit._journal
+
+    def send(
+        self,
+        method: str,
+        target: str,
+        headers: list[tuple[bytes, bytes]],
+        body: bytes = b"",
+        extensions: Mapping[str, Any] | None = None,
+    ) -> tuple[int, list[tuple[str, str]], bytes]:
+        """The answer to one request: status, headers, body."""
+        path, _, query = target.partition("?")
+        scope = {
+            "type": "http",
+            "method": method,
+            "raw_path": path.encode("latin-1"),
+            "query_string": query.encode("latin-1"),
+            "headers": [(name.lower(), value) for name, value in headers],
+            "client": ("127.0.0.1", 50000),
+            "extensions": dict(extensions or {}),
+        }
+        return asyncio.run_coroutine_threadsafe(self._exchange(scope, body), self.loop).result(60)
+
+    async def _exchange(self, scope: dict[str, Any], body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
+        messages: list[dict[str, Any]] = []
+        parts = [body[at : at + (1 << 16)] for at in range(0, len(body), 1 << 16)] or [b""]
+        sent = iter(parts)
+        left = len(parts)
+
+        async def receive() -> dict[str, Any]:
+            nonlocal left
+            if not left:
+                await asyncio.sleep(3600)
+            left -= 1
+            return {"type": "http.request", "body": next(sent), "more_body": bool(left)}
+
+        async def send(message: dict[str, Any]) -> None:
+            messages.append(message)
+
+        await self.app(scope, receive, send)
+        start, *rest = messages
+        names = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in start["headers"]]
+        return start["status"], names, b"".join(message.get("body", b"") for message in rest)
+
+    def request(self, prepared: AWSPreparedRequest) -> tuple[int, list[tuple[str, str]], bytes]:
+        """The answer to a request that botocore made."""
+        parts = urlsplit(prepared.url)
+        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        content: Any = prepared.body or b""
+        data: bytes = content.encode() if isinstance(content, str) else content.read() if hasattr(content, "read") else bytes(content)
+        headers = [(b"host", parts.netloc.encode())]
+        for name, value in prepared.headers.items():
+            headers.append((name.encode(), value if isinstance(value, bytes) else value.encode("latin-1")))
+        if data and not any(name.lower() in {b"content-length", b"transfer-encoding"} for name, _ in headers):
+            headers.append((b"content-length", str(len(data)).encode()))
+        return self.send(prepared.method, target, headers, data)
+
+    def sign(self, method: str, target: str, *, key: Key | None = None, **options: Any) -> AWSPreparedRequest:
+        """A request signed by root, or with ``key``."""
+        return (key or self.key).sign(method, f"http://{HOST}{target}", **options)
+
+    def client(self, service: str, key: Key | None = None, region: str = "us-east-1") -> Any:
+        """A boto3 client whose requests come here without a socket."""
+        client = connect(service, f"http://{HOST}", key or self.key, region)
+
+        def answer(request: AWSPreparedRequest, **_event: object) -> AWSResponse:
+            status, headers, body = self.request(request)
+            return AWSResponse(request.url, status, HTTPHeaders.from_pairs(headers), _Raw(body))
+
+        client.meta.events.register("before-send", answer)
+        return client
+
+    def entries(self) -> list[StoredEntry]:
+        """What the journal holds."""
+        return read_entries(self.journal)
+
+    def records(self) -> list[dict[str, Any]]:
+        """The records that the journal holds."""
+        return records_of(self.entries())
+
+    def new_user(self, name: str, *statements: Mapping[str, Any]) -> Key:
+        """A user that may do what ``statements`` say."""
+        iam = self.client("iam")
+        iam.create_user(UserName=name)
+        if statements:
+            document = {"Version": "2012-10-17", "Statement": list(statements)}
+            iam.put_user_policy(UserName=name, PolicyName="p", PolicyDocument=json.dumps(document))
+        made = iam.create_access_key(UserName=name)["AccessKey"]
+        return Key(id=made["AccessKeyId"], secret=made["SecretAccessKey"])
+
+
+class _Raw(io.BytesIO):
+    """What urllib3 would hand to botocore."""
+
+    def stream(self, **_options: object) -> Iterator[bytes]:
+        yield self.read()
+
+
+@contextmanager
+def run_local(settings: Settings) -> Iterator[Local]:
+    """The application of ``settings``; the delivery worker does not run."""
+    with ExitStack() as stack:
+        loop = asyncio.new_event_loop()
+        stack.callback(loop.close)
+        thread = threading.Thread(target=loop.run_forever, daemon=True)
+        thread.start()
+        stack.callback(thread.join)
+        stack.callback(loop.call_soon_threadsafe, loop.stop)
+        runtime = stack.enter_context(open_runtime(settings))
+        runtime.wakeup.notify = loop.call_soon_threadsafe
+        stack.callback(setattr, runtime.wakeup, "notify", None)
+        yield Local(runtime, loop)
+
+
+@pytest.fixture
+def local(tmp_path: Path) -> Iterator[Local]:
+    """The application within the test."""
+    with run_local(Settings(data_dir=tmp_path / "data")) as running:
+        yield running
+
+
+@pytest.fixture
+def local_with(tmp_path: Path) -> Iterator[Callable[..., Local]]:
+    """The application within the test, with settings of the test's own."""
+    with ExitStack() as stack:
+
+        def start(**settings: Any) -> Local:
+            return stack.enter_context(run_local(replace(Settings(data_dir=tmp_path / "data"), **settings)))
+
+        yield start
+
+
+@pytest.fixture(scope="session")
+def on_the_wire() -> Callable[..., bytes]:
+    """A signed request as bytes."""
+    return wire
+
+
+@pytest.fixture
+def run_opentrail(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run the ``opentrail`` command to its end."""
+
+    def run(*arguments: str, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [str(BIN / "opentrail"), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+            cwd=tmp_path,
+            env={**_environment(), **(env or {})},
+        )
+
+    return run
