@@ -178,6 +178,7 @@ def deliver(encoded: list[bytes]) -> tuple[float, float, int]:
             clock=lambda: datetime.now(UTC),
             monotonic=time.monotonic,
         )
+        follower.find_place()
         wall, cpu = time.perf_counter(), time.process_time()
         follower.take(datetime.now(UTC))
         courier.run()

@@ -89,7 +89,7 @@ def test_a_folder_that_cannot_be_is_a_setting_to_mend(tmp_path: Path) -> None:
 @pytest.mark.parametrize("room", [0, 3000], ids=["nothing behind", "room behind"])
 def test_a_last_block_cut_at_every_byte_is_a_crash(tmp_path: Path, room: int) -> None:
     """The journal that was never closed: its last append comes back whole or not at all, all before it does."""
-    journal = open_local_journal(tmp_path / "journal")
+    journal = open_local_journal(tmp_path / "journal", segment_bytes=4000)
     entries = [make_entry(i) for i in range(9)]
     (path,) = (tmp_path / "journal").glob("*.segment")
     sizes = [64]
@@ -101,7 +101,7 @@ def test_a_last_block_cut_at_every_byte_is_a_crash(tmp_path: Path, room: int) ->
     for size in range(sizes[0], sizes[-1] + 1):
         path.write_bytes(content[:size] + bytes(room))
         whole = max(index for index, end in enumerate(sizes) if end <= size)
-        again = open_local_journal(tmp_path / "journal")
+        again = open_local_journal(tmp_path / "journal", segment_bytes=4000)
         assert_holds(again, entries[: 3 * whole])
         if size == sizes[whole]:
             assert again.cut is None
@@ -115,7 +115,10 @@ def test_a_last_block_cut_at_every_byte_is_a_crash(tmp_path: Path, room: int) ->
         assert again.append([make_entry(77)]) == 3 * whole + 1
         assert_holds(again, [*entries[: 3 * whole], make_entry(77)])
         again.close()
-        assert_holds(again := open_local_journal(tmp_path / "journal"), [*entries[: 3 * whole], make_entry(77)])
+        assert_holds(
+            again := open_local_journal(tmp_path / "journal", segment_bytes=4000),
+            [*entries[: 3 * whole], make_entry(77)],
+        )
         again.close()
 
 

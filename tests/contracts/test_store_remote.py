@@ -20,8 +20,9 @@ from botocore.exceptions import BotoCoreError, ClientError
 from opentrail.core.errors import ConfigError, StoreError
 from opentrail.stores.base import ObjectStore, UnusableKey
 from opentrail.stores.opening import open_store
-from opentrail.testing.store_contract import AWKWARD_KEYS, StoreContract
+from opentrail.testing.store_contract import AWKWARD_KEYS, LISTING_KEYS, StoreContract
 
+THEIRS = {"Metadata": {"a": "b", "opentrail": "theirs"}, "ContentType": "binary/octet-stream"}
 KEYS = {"aws_access_key_id": "AKIDEXAMPLE", "aws_secret_access_key": "weed", "region_name": "us-east-1"}
 
 
@@ -52,7 +53,13 @@ def seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     options = [f"-{name}.port={port}" for name, port in zip(names, ports[:4], strict=True)]
     options += [f"-{name}.port.grpc={port}" for name, port in zip(names, ports[4:], strict=True)]
     options += ["-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer", "-s3", f"-s3.config={folder}/s3.json"]
-    options += ["-s3.port.iceberg=0", "-s3.autoCreateBucket=false", "-master.telemetry=false", "-master.volumeSizeLimitMB=64", "-volume.max=50"]
+    options += [
+        "-s3.port.iceberg=0",
+        "-s3.autoCreateBucket=false",
+        "-master.telemetry=false",
+        "-master.volumeSizeLimitMB=64",
+        "-volume.max=50",
+    ]
     with (folder / "out").open("w") as out:
         process = subprocess.Popen([weed, "server", f"-dir={folder}", *options], stdout=out, stderr=out)
         try:
@@ -112,6 +119,7 @@ class TestSeaweedStore(StoreContract):
         and not any(character in key for character in "\\\n")  # SeaweedFS takes a backslash for a slash
         and max(map(len, key.split("/"))) <= 255  # and has file names below
     )
+    listing_keys: ClassVar[tuple[str, ...]] = tuple(key for key in LISTING_KEYS if not key.endswith("/"))
 
     @pytest.fixture
     def store(self, seaweed: Any, prefix: str) -> ObjectStore:
@@ -134,8 +142,8 @@ def test_other_readers_see_the_metadata(seaweed: Any, prefix: str) -> None:
 
 
 def test_objects_of_other_writers(seaweed: Any, prefix: str) -> None:
-    """What another client wrote is read with its metadata."""
-    seaweed.put_object(Bucket="ready", Key=f"{prefix}/k", Body=b"data", Metadata={"a": "b", "opentrail": "theirs"})
+    """What another client wrote is read with its metadata, whatever it means by ours."""
+    seaweed.put_object(Bucket="ready", Key=f"{prefix}/k", Body=b"data", **THEIRS)
     info = _open(seaweed, f"s3://ready/{prefix}").head("k")
     assert info.metadata == {"x-amz-meta-a": "b"}
 

@@ -215,6 +215,20 @@ def test_an_s3_object_call_is_recorded_as_it_was_sent(rules: RecordRules) -> Non
     assert record["additionalEventData"] == {"bytesTransferredIn": 3}
 
 
+def test_a_caller_cannot_put_another_bucket_into_the_record(rules: RecordRules) -> None:
+    call = make_call(
+        "s3",
+        "PutBucketTagging",
+        {"Bucket": "real"},
+        path="/real",
+        query="tagging&bucketName=other&Host=elsewhere&key=secret",
+        body=b"<bucketName>third</bucketName>",
+    )
+    parameters = record_of(rules, call)["requestParameters"]
+    assert (parameters["bucketName"], parameters["Host"]) == ("real", "localhost:4577")
+    assert "key" not in parameters
+
+
 def test_s3_bodies_stand_under_their_root_with_json_types(rules: RecordRules) -> None:
     xml = (
         b'<Tagging xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><TagSet><Tag><Key>a</Key><Value>true</Value></Tag>'

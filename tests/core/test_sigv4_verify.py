@@ -437,9 +437,10 @@ def test_other_mechanisms_are_refused_without_repeating_them(header: str, code: 
     assert "secret" not in f"{fault} {fault.fields} {other} {other.fields}"
 
 
-def test_signature_version_2_in_the_query_is_refused() -> None:
+@pytest.mark.parametrize("family", list(Family))
+def test_signature_version_2_in_the_query_is_not_read_here(family: Family) -> None:
     request = HttpRequest(method="GET", path="/b/k", query="AWSAccessKeyId=A&Signature=x&Expires=1")
-    assert _fault(request, Family.S3).code == "InvalidRequest"
+    assert _fault(request, family).code.startswith("InvalidRequest" if family is Family.S3 else "IncompleteSignature")
 
 
 def test_two_mechanisms_are_one_too_many() -> None:

@@ -116,6 +116,7 @@ class Serving:
     data_dir: Path
     log_path: Path
     url: str
+    clients: list[Any] = field(default_factory=list)
 
     @property
     def port(self) -> int:
@@ -131,7 +132,8 @@ class Serving:
 
     def client(self, service: str, key: Key | None = None, region: str = "us-east-1", **config: Any) -> Any:
         """A boto3 client."""
-        return connect(service, self.url, key or self.key, region, **config)
+        self.clients.append(connect(service, self.url, key or self.key, region, **config))
+        return self.clients[-1]
 
     def sign(self, method: str, path: str, **options: Any) -> AWSPreparedRequest:
         """A request signed by root."""
@@ -222,6 +224,7 @@ Serve = Callable[..., Serving]
 def serving(folder: Path) -> Iterator[Serve]:
     """A factory of servers under ``folder``, all of them gone at the end."""
     running: list[subprocess.Popen[bytes]] = []
+    clients: list[Any] = []
 
     def start(
         *options: str, data_dir: Path | None = None, env: Mapping[str, str] | None = None, wait: bool = True
@@ -238,11 +241,14 @@ def serving(folder: Path) -> Iterator[Serve]:
             found = re.search(r"(https?://[^ \"]+:\d+)[ \"]", log_path.read_text())
             assert process.poll() is None and time.monotonic() < deadline, log_path.read_text()
             time.sleep(0.01)
-        return Serving(process=process, data_dir=data, log_path=log_path, url=found[1] if found else "")
+        url = found[1] if found else ""
+        return Serving(process=process, data_dir=data, log_path=log_path, url=url, clients=clients)
 
     try:
         yield start
     finally:
+        for client in clients:
+            client.close()
         for process in running:
             if process.poll() is None:
                 process.kill()
@@ -325,9 +331,12 @@ class Local:
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         content: Any = prepared.body or b""
         data: bytes = content.encode() if isinstance(content, str) else content.read() if hasattr(content, "read") else bytes(content)
-        headers = [(b"host", parts.netloc.encode())]
-        for name, value in prepared.headers.items():
-            headers.append((name.encode(), value if isinstance(value, bytes) else value.encode("latin-1")))
+        headers = [
+            (name.encode(), value if isinstance(value, bytes) else value.encode("latin-1"))
+            for name, value in prepared.headers.items()
+        ]
+        if not any(name.lower() == b"host" for name, _ in headers):
+            headers.insert(0, (b"host", parts.netloc.encode()))
         if data and not any(name.lower() in {b"content-length", b"transfer-encoding"} for name, _ in headers):
             headers.append((b"content-length", str(len(data)).encode()))
         return self.send(prepared.method, target, headers, data)

@@ -59,6 +59,13 @@ class World:
         self.bucket_away = False
         self.happened: Counter[str] = Counter()
 
+    @contextmanager
+    def peace(self) -> Iterator[None]:
+        """Nothing goes wrong within."""
+        calm, self.calm = self.calm, True
+        yield
+        self.calm = calm
+
     def fault(self, name: str, probability: float = 0.06) -> str:
         """What happens at this write: nothing, or one of four faults."""
         if self.calm or self.random.random() > probability:
@@ -140,6 +147,8 @@ class Site:
             random_bytes=self.world.random.randbytes,
             digest_interval_seconds=DIGEST_SECONDS,
         )
+        with self.world.peace():
+            self.follower.find_place()
         self.courier = Courier(
             ledger=self.ledger,
             bucket=self.bucket,
@@ -418,3 +427,37 @@ def test_trails_without_validation_have_no_digests(site: Site) -> None:
     site.round()
     assert sum("/CloudTrail-Digest/" in key for key in site.bucket.contents) == digests > 0
     check(site, names=("first",), everything_validated=False)
+
+
+def test_a_journal_that_was_replaced_is_followed_from_its_start(site: Site, tmp_path: Path) -> None:
+    site.world.calm = True
+    start(site, "first")
+    for _ in range(5):
+        site.call(HOME)
+    site.round()
+    site.close()
+    (tmp_path / "journal").rename(tmp_path / "old")
+    site.open()
+    site.call(HOME)
+    site.clock.advance(DIGEST_SECONDS)
+    site.round()
+    assert site.delivered() == site.expected
+    check(site, names=("first",), everything_validated=True)
+
+
+def test_a_journal_that_lost_its_end_is_followed_from_there(site: Site, tmp_path: Path) -> None:
+    site.world.calm = True
+    start(site, "first")
+    site.call(HOME)
+    site.round()
+    (segment,) = (tmp_path / "journal").glob("*.segment")
+    whole = segment.read_bytes()
+    site.call(HOME)
+    site.round()
+    site.close()
+    segment.write_bytes(whole)
+    site.open()
+    site.call(HOME)
+    site.clock.advance(60)
+    site.round()
+    assert site.delivered() == site.expected

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 
@@ -11,7 +10,11 @@ import pytest
 from opentrail.cli.reference import PAGES
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-MARKDOWN = [path for path in REPOSITORY.rglob("*.md") if not any(part.startswith(".") for part in path.parts[len(REPOSITORY.parts) :])]
+MARKDOWN = [
+    path
+    for path in REPOSITORY.rglob("*.md")
+    if not any(part.startswith(".") for part in path.relative_to(REPOSITORY).parts)
+]
 
 
 @pytest.fixture(autouse=True)
@@ -46,6 +49,6 @@ def test_no_constraint_says_where_it_was_downloaded() -> None:
 
 
 def test_every_decision_is_numbered_once() -> None:
-    names = [name for name in os.listdir(REPOSITORY / "docs" / "adr") if name.endswith(".md")]
+    names = [path.name for path in (REPOSITORY / "docs" / "adr").glob("*.md")]
     numbers = sorted(name.split("-")[0] for name in names)
     assert len(numbers) == len(set(numbers)), names

@@ -30,7 +30,7 @@ class ConfigError(OpentrailError):
     """A setting cannot be used; the message names the setting and the mend."""
 
 
-class ServiceFault(OpentrailError):
+class ServiceFault(OpentrailError):  # noqa: N818  Smithy's word: an answer, not a failure of ours
     """An API call's answer is an error, written as the call's own protocol writes it.
 
     ``code`` is the wire code (``NoSuchBucket``); ``fields`` are further members of the error

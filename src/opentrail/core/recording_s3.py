@@ -18,7 +18,9 @@ from opentrail.core.errors import FormatError
 from opentrail.core.wire import codec_json, codec_xml
 from opentrail.core.wire.model import Operation
 
-_SECRET_QUERY = frozenset({"x-amz-signature", "x-amz-credential", "x-amz-security-token"})
+_SECRET_QUERY = frozenset(
+    {"x-amz-signature", "x-amz-credential", "x-amz-security-token", "signature", "awsaccesskeyid"}
+)
 _LEFT_OUT_HEADERS = frozenset(
     {
         "x-amz-content-sha256",
@@ -30,26 +32,18 @@ _LEFT_OUT_HEADERS = frozenset(
         "x-amz-user-agent",
     }
 )
-_LEFT_OUT_PREFIXES = ("x-amz-meta-", "x-amz-sdk-", "x-amz-checksum-")
+_CHECKSUM = "x-amz-checksum-"
+_LEFT_OUT_PREFIXES = ("x-amz-meta-", "x-amz-sdk-", _CHECKSUM)
 _CUSTOMER_KEY = "server-side-encryption-customer-key"
+_OWN_NAMES = ("bucketName", "Host", "key")
 _MAX_BODY_BYTES = 256 * 1024  # a larger body cannot stand in a record
 
 
 def s3_request_parameters(call: ApiCall, hidden: list[str]) -> dict[str, Any]:
     """``requestParameters`` of an S3 call."""
     request = call.request
-    named: dict[str, Any] = {}
-    bucket, key = bucket_and_key(call)
-    if bucket:
-        named["bucketName"] = bucket
-    if request.host:
-        named["Host"] = request.host
-    if key:
-        named["key"] = key
-    if request.query:
-        for name, value in parse_qsl(request.query, keep_blank_values=True, errors="replace"):
-            if name.lower() not in _SECRET_QUERY:
-                named[name] = value
+    query = parse_qsl(request.query, keep_blank_values=True, errors="replace") if request.query else ()
+    named: dict[str, Any] = {name: value for name, value in query if name.lower() not in _SECRET_QUERY}
     for name, value in request.headers:
         if not name.startswith("x-amz-") or name in _LEFT_OUT_HEADERS or name.startswith(_LEFT_OUT_PREFIXES):
             continue
@@ -59,6 +53,12 @@ def s3_request_parameters(call: ApiCall, hidden: list[str]) -> dict[str, Any]:
         named[name] = value
     if call.raw_body and len(call.raw_body) <= _MAX_BODY_BYTES:
         named.update(_body_parameters(call.operation, call.raw_body))
+    # Last, so that no parameter or element of the caller's can stand in their place.
+    bucket, key = bucket_and_key(call)
+    for name, value in zip(_OWN_NAMES, (bucket, request.host, key), strict=True):
+        named.pop(name, None)
+        if value:
+            named[name] = value
     return named
 
 
@@ -69,9 +69,9 @@ def s3_response_elements(operation: Operation, result: Mapping[str, Any]) -> dic
     elements: dict[str, Any] = {}
     for name, member in operation.output.members.items():
         header = (member.location_name or "").lower()
-        if member.location == "header" and header.startswith("x-amz-") and result.get(name) is not None:
-            if not header.startswith("x-amz-checksum-"):
-                elements[header] = result[name]
+        told = member.location == "header" and header.startswith("x-amz-") and not header.startswith(_CHECKSUM)
+        if told and result.get(name) is not None:
+            elements[header] = result[name]
     return elements
 
 
@@ -134,7 +134,7 @@ def _typed(text: str) -> Any:
     """A scalar with its JSON type, as records show it: ``true``, ``7``, else text."""
     if text in {"true", "false"}:
         return text == "true"
-    digits = text[1:] if text.startswith("-") else text
+    digits = text.removeprefix("-")
     if digits.isascii() and digits.isdigit() and len(digits) < 16 and (digits == "0" or not digits.startswith("0")):
         return int(text)
     return text

@@ -32,7 +32,7 @@ class Bucket(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """One attempt to put one object.  ``error`` is S3's code (``NoSuchBucket``), or empty when it is delivered."""
+    """One attempt to put an object of a kind.  ``error`` is S3's code (``NoSuchBucket``), or empty when it is there."""
 
     trail_arn: str
     region: str
@@ -95,24 +95,31 @@ class Courier:
             self._fail(item, error)
             return False
         # A crash here finds the object staged and in its bucket: the next start puts the same bytes there again.
-        self._ledger.commit(item.id)
+        try:
+            self._ledger.commit(item.id)
+        except StorageError:
+            self._back_off(item.chain.id)  # the same holds, and putting it every second would help nobody
+            raise
         self._backoffs.pop(item.chain.id, None)
-        self._tell(item)
+        self._tell(item, item.kind)
         return True
 
     def _fail(self, item: StagedObject, error: ServiceFault | StorageError) -> None:
         code = error.code if isinstance(error, ServiceFault) else "InternalError"
-        previous = self._backoffs.get(item.chain.id)
-        seconds = min(MAX_BACKOFF_SECONDS, previous.seconds * 2) if previous else MIN_BACKOFF_SECONDS
-        self._backoffs[item.chain.id] = _Backoff(seconds, self._monotonic() + seconds)
+        seconds = self._back_off(item.chain.id)
         log.error(
             "%s: cannot deliver s3://%s/%s, next attempt in %.0f s: %s",
             item.chain.key.trail_arn, item.bucket, item.key, seconds, error,
         )  # fmt: skip
-        self._tell(item, code)
+        for kind in self._ledger.waiting_kinds(item.chain.id):  # what is behind it in the chain cannot go either
+            self._tell(item, kind, code)
 
-    def _tell(self, item: StagedObject, error: str = "") -> None:
+    def _back_off(self, chain_id: int) -> float:
+        previous = self._backoffs.get(chain_id)
+        seconds = min(MAX_BACKOFF_SECONDS, previous.seconds * 2) if previous else MIN_BACKOFF_SECONDS
+        self._backoffs[chain_id] = _Backoff(seconds, self._monotonic() + seconds)
+        return seconds
+
+    def _tell(self, item: StagedObject, kind: str, error: str = "") -> None:
         key = item.chain.key
-        self._report(
-            Delivery(trail_arn=key.trail_arn, region=key.region, kind=item.kind, time=self._clock(), error=error)
-        )
+        self._report(Delivery(trail_arn=key.trail_arn, region=key.region, kind=kind, time=self._clock(), error=error))

@@ -59,6 +59,27 @@ class LogFileFollower:
         self._random_bytes = random_bytes
         self._digest_interval_seconds = digest_interval_seconds
 
+    def find_place(self) -> None:
+        """Fit the cursor to the journal; call once, before anything is appended.
+
+        A cursor of another journal begins at this one's start.  One that lies behind the journal's end goes back to it:
+        what it had taken is staged, and was cut off here as a damaged end, so its positions will be used again.
+        Raises ``StorageError``.
+        """
+        with self._ledger.transaction() as transaction:
+            cursor = transaction.cursor(FOLLOWER)
+            place = cursor.position
+            if cursor.journal_id != self._journal.id:
+                if place:
+                    log.error("the journal is not the one that was followed: what that one still held is not delivered")
+                place = self._journal.start - 1
+            elif place > self._journal.end:
+                log.error(
+                    "the journal ends at %d and was followed up to %d: its end was damaged", self._journal.end, place
+                )
+                place = self._journal.end
+            transaction.move(FOLLOWER, replace(cursor, journal_id=self._journal.id, position=place))
+
     def take(self, now: datetime) -> int:
         """Stage log files for every entry that was durable when the call began; returns how many entries there were.
 

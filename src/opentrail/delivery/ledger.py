@@ -49,6 +49,7 @@ cursors = Table(
     "cursors",
     metadata,
     Column("follower", String, primary_key=True),
+    Column("journal_id", LargeBinary, nullable=False),
     Column("position", BigInteger, nullable=False),
     Column("generation", BigInteger, nullable=False),
     Column("sequence", BigInteger, nullable=False),
@@ -108,11 +109,12 @@ deferred = Table(
 class Cursor:
     """How far a follower has come.
 
-    ``position`` is the last entry taken; ``generation`` the newest trails' generation seen in an entry; ``sequence``
-    counts the log files ever named; ``high_water`` is the newest time ever given to an object, so that names and
-    digest windows go forward even when the clock goes back.
+    ``position`` is the last entry taken of the journal ``journal_id``; ``generation`` the newest trails' generation
+    seen in an entry; ``sequence`` counts the log files ever named; ``high_water`` is the newest time ever given to an
+    object, so that names and digest windows go forward even when the clock goes back.
     """
 
+    journal_id: bytes = b""
     position: int = 0
     generation: int = 0
     sequence: int = 0
@@ -243,6 +245,12 @@ class Ledger:
             body=row["body"],
         )
 
+    def waiting_kinds(self, chain_id: int) -> list[str]:
+        """The kinds of objects that a chain has staged."""
+        with self.transaction() as t:
+            rows = t.connection.execute(select(staged.c.kind).where(staged.c.chain_id == chain_id).distinct())
+            return [row.kind for row in rows]
+
     def commit(self, staged_id: int) -> None:
         """A staged object is in its bucket: nothing more is owed."""
         with self.transaction() as t:
@@ -252,6 +260,9 @@ class Ledger:
         """How many staged objects are not in their bucket yet."""
         with self.transaction() as t:
             return t.connection.execute(select(func.count()).select_from(staged)).scalar_one()
+
+
+_CURSOR_COLUMNS = ("journal_id", "position", "generation", "sequence", "high_water")
 
 
 class Transaction:
@@ -265,16 +276,11 @@ class Transaction:
         row = self.connection.execute(select(cursors).where(cursors.c.follower == follower)).mappings().first()
         if row is None:
             return Cursor()
-        return Cursor(**{name: row[name] for name in ("position", "generation", "sequence", "high_water")})
+        return Cursor(**{name: row[name] for name in _CURSOR_COLUMNS})
 
     def move(self, follower: str, cursor: Cursor) -> None:
         """Set where ``follower`` stands."""
-        values = {
-            "position": cursor.position,
-            "generation": cursor.generation,
-            "sequence": cursor.sequence,
-            "high_water": cursor.high_water,
-        }
+        values = {name: getattr(cursor, name) for name in _CURSOR_COLUMNS}
         changed = self.connection.execute(update(cursors).where(cursors.c.follower == follower).values(values))
         if changed.rowcount == 0:
             self.connection.execute(insert(cursors).values(follower=follower, **values))

@@ -128,8 +128,7 @@ def plan(entries: Iterable[StoredEntry], selection: Selection, *, after: int, ge
         if entry.kind is EntryKind.INTENT:
             continue
         route, takers = selection.takers(entry.route)
-        if route.generation > generation:
-            generation = route.generation
+        generation = max(generation, route.generation)
         taken: tuple[str, ...] = ()
         for taker in takers:
             key = taker.key

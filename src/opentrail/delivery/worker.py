@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from opentrail.core.errors import StorageError
+from opentrail.core.errors import OpentrailError
 from opentrail.delivery.courier import Courier
 from opentrail.delivery.follower import LogFileFollower
 
@@ -80,7 +80,7 @@ class DeliveryWorker:
             try:
                 delivered = self._round(everything=True, digest=digest)
                 return FlushResult(delivered=delivered, waiting=self._rounds.waiting())
-            except StorageError as error:
+            except OpentrailError as error:
                 log.error("delivery failed: %s", error)  # noqa: TRY400  the message says it all
                 return FlushResult(delivered=0, waiting=0, error=str(error))
 
@@ -93,7 +93,7 @@ class DeliveryWorker:
                 try:
                     self._round(everything=False, digest=False)
                     self.failure = ""
-                except StorageError as error:
+                except OpentrailError as error:
                     self.failure = str(error)
                     log.error("delivery failed, trying again: %s", error)  # noqa: TRY400  the message says it all
                 except Exception as error:  # the thread's boundary: delivery must go on, and health must tell
@@ -110,10 +110,10 @@ class DeliveryWorker:
         rounds.follower.close_windows(now)
         appended = rounds.journal_bytes()
         if everything or rounds.monotonic() >= self._due or appended - self._bytes_taken > EARLY_BYTES:
-            self._due = rounds.monotonic() + self._interval
-            self._bytes_taken = appended
             oldest = rounds.oldest_generation()  # before the journal's end is read: what comes later names none older
             rounds.follower.take(now)
+            self._due = rounds.monotonic() + self._interval  # only now: a failure is tried again in the next round
+            self._bytes_taken = appended
             self._oldest_generation = oldest
             rounds.follower.close_windows(now, all_windows=digest)
         delivered = rounds.courier.run(now_all=everything)

@@ -46,8 +46,8 @@ def find_segments(files: Files, folder: Path) -> list[Path]:
 def write_room(files: Files, descriptor: int, offset: int, size: int) -> bool:
     """Fill the file with zeros from ``offset``, its end, to ``size``; whether all of it was done.
 
-    Room for the writes to come: a sync that finds the file's size and blocks as they were has no metadata to write, which
-    makes small appends half again as fast (docs/adr/0004).  Where the disk is full, the write itself finds out.
+    Room for the writes to come: a sync that finds the file's size and blocks as they were has no metadata to write,
+    which makes small appends half again as fast (docs/adr/0004).  Where the disk is full, the write itself finds out.
     """
     try:
         write_all(files, descriptor, bytes(size - offset), offset)

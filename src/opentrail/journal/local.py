@@ -44,6 +44,9 @@ def open_local_journal(
 ) -> LocalJournal:
     """Open the journal in ``folder`` (made where it is missing; its parent must be there) for this process alone.
 
+    Compare the followers' cursors with ``end`` before the first append: one beyond it means that the last block was
+    damaged after a crash, or that this is not the journal they read.
+
     Raises ``ConfigError`` where another process has it open or the folder cannot be made, ``JournalError`` where the
     journal is damaged or cannot be read.
     """

@@ -18,6 +18,8 @@ from opentrail.server.call_threads import CallThreads
 from opentrail.server.calls import FrontDoor, handle_call
 from opentrail.server.payloads import MAX_LENGTH_DIGITS
 
+MAX_DISCARDED_BYTES = 64 << 20  # of a body that nobody wants
+
 log = logging.getLogger("opentrail.app")
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -44,7 +46,11 @@ class Application:
             # Nobody asked for the body, and whether it comes all the same only the client knows (RFC 9110, 10.1.1):
             # what follows on this connection could be it.
             response = with_header(response, "connection", "close")
-        await send_response(response, receive, send, self._door.threads, head_only=request.method == "HEAD")
+        head_only = request.method == "HEAD"
+        if not body.is_complete and body.declared != 0 and _closes(scope, request):
+            await _send_and_drain(response, body, receive, send, self._door.threads, head_only=head_only)
+        else:
+            await send_response(response, receive, send, self._door.threads, head_only=head_only)
 
     def count_refusal(self, code: str) -> None:
         """What could not even be read as a request was refused."""
@@ -85,6 +91,11 @@ def with_header(response: HttpResponse, name: str, value: str) -> HttpResponse:
     return HttpResponse(status=response.status, headers=(*response.headers, (name, value)), body=response.body)
 
 
+def _closes(scope: Scope, request: HttpRequest) -> bool:
+    """Whether the connection ends with this answer."""
+    return scope.get("http_version") == "1.0" or "close" in request.headers.get("connection").lower()
+
+
 async def send_response(
     response: HttpResponse, receive: Receive, send: Send, threads: CallThreads, *, head_only: bool = False
 ) -> None:
@@ -110,6 +121,23 @@ async def send_response(
             await threads.run(close)
     if complete:
         await send({"type": "http.response.body", "body": b""})
+
+
+async def _send_and_drain(
+    response: HttpResponse, body: RequestBody, receive: Receive, send: Send, threads: CallThreads, *, head_only: bool
+) -> None:
+    """Answer a request that was not read to its end, on a connection that ends with the answer.
+
+    Closed with bytes unread it would be reset, and a client that is still sending might never see the answer: so the
+    answer is sent, some more of the request is read, and only then the end is declared.
+    """
+
+    async def hold(message: dict[str, Any]) -> None:
+        await send(message if message["type"] == "http.response.start" else message | {"more_body": True})
+
+    await send_response(response, receive, hold, threads, head_only=head_only)
+    await body.discard(MAX_DISCARDED_BYTES)
+    await send({"type": "http.response.body", "body": b""})
 
 
 async def _send_parts(body: Iterator[bytes], receive: Receive, send: Send, threads: CallThreads) -> bool:

@@ -15,6 +15,12 @@ from datetime import datetime
 
 from opentrail.core.errors import ServiceFault
 from opentrail.core.identity import ANONYMOUS, Identity
+from opentrail.core.sigv2 import (
+    QueryAuthorization,
+    is_query_signed,
+    parse_query_authorization,
+    verify_query_signature,
+)
 from opentrail.core.sigv4 import (
     Authorization,
     Family,
@@ -31,12 +37,16 @@ from opentrail.core.wire.routing import Route
 from opentrail.state.identities import KeyRecord
 
 DEFAULT_REGION = "us-east-1"
+Claim = Authorization | QueryAuthorization
 _REGION = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")  # a region becomes part of object keys
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
-    """An authenticated caller, the region asked for, and what further checks of the body need."""
+    """An authenticated caller, the region asked for, and what further checks of the body need.
+
+    ``authorization`` is None where the signature says nothing about the body: Signature Version 2, none at all.
+    """
 
     identity: Identity
     region: str
@@ -55,9 +65,11 @@ class Authenticator:
     find_key: Callable[[str], KeyRecord | None]
     note_use: Callable[[str, str, str, datetime], None]  # access key ID, service, region, time
 
-    def read_claim(self, request: HttpRequest, route: Route) -> Authorization | None:
+    def read_claim(self, request: HttpRequest, route: Route) -> Claim | None:
         """Who ``request`` claims to be from; None where it is unsigned.  Raises ``ServiceFault``."""
         family = family_of(route.service.signing_name, route.protocol)
+        if route.service.name == "s3" and is_query_signed(request):
+            return parse_query_authorization(request)
         authorization = parse_authorization(request, family)
         if authorization is not None:
             _check_scope(authorization, route, family)
@@ -75,7 +87,7 @@ class Authenticator:
         request: HttpRequest,
         body: bytes | None,
         route: Route,
-        authorization: Authorization,
+        authorization: Claim,
         *,
         key: KeyRecord | None,
         now: datetime,
@@ -89,9 +101,14 @@ class Authenticator:
             raise unknown_key(family, authorization.access_key_id)
         if authorization.session_token:
             raise invalid_token(family)  # keys of users and root have none; sessions come with "Accounts"
+        service = route.service.signing_name
+        if isinstance(authorization, QueryAuthorization):
+            verify_query_signature(request, authorization, key.secret, now, path=route.path)
+            self.note_use(authorization.access_key_id, service, DEFAULT_REGION, now)
+            return Caller(identity=key.identity, region=DEFAULT_REGION)
         payload_hash = s3_payload_hash(authorization) if body is None else hashlib.sha256(body).hexdigest()
         verify_signature(request, authorization, key.secret, now, payload_hash=payload_hash, family=family)
-        self.note_use(authorization.access_key_id, route.service.signing_name, authorization.region, now)
+        self.note_use(authorization.access_key_id, service, authorization.region, now)
         return Caller(
             identity=key.identity, region=authorization.region, authorization=authorization, secret=key.secret
         )

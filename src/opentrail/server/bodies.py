@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any, Protocol
 
 from opentrail.core.errors import ServiceFault
@@ -65,6 +66,13 @@ class RequestBody:
             size += len(part)
         return b"".join(parts)
 
+    async def discard(self, limit: int) -> None:
+        """Read what is left, about ``limit`` bytes at most, to nowhere."""
+        limit += self.received
+        with suppress(ServiceFault):  # gone, or too slow: so be it
+            while self._more and self.received < limit:
+                await self._next()
+
     @property
     def is_complete(self) -> bool:
         """Whether the client has nothing more to send; not before anything was read."""
@@ -83,6 +91,9 @@ class RequestBody:
                 "Your socket connection to the server was not read from or written to within the timeout period.",
             )
         self.received += len(part)
+        if not self._more and self.declared is not None and self.received != self.declared:
+            text = "You did not provide the number of bytes specified by the Content-Length HTTP header"
+            raise ServiceFault("IncompleteBody", text)
         return part
 
 

@@ -25,6 +25,7 @@ from opentrail.core.errors import ServiceFault
 from opentrail.core.events import Event
 from opentrail.core.record_rules import RecordRules
 from opentrail.core.recording import Recipient, build_event
+from opentrail.core.sigv2 import is_query_signed, with_query_headers
 from opentrail.core.sigv4 import CredentialScope, peek_scope
 from opentrail.core.wire.faults import format_fault
 from opentrail.core.wire.http import ByteStream, HttpRequest, HttpResponse
@@ -87,6 +88,7 @@ class Parsed:
 
 async def handle_call(request: HttpRequest, body: RequestBody, door: FrontDoor, now: datetime) -> HttpResponse:
     """Answer one request; by then its record is durable."""
+    request = with_query_headers(request)
     request_id = door.identifiers.request_id()
     before = door.recorder.begin()
     try:
@@ -315,7 +317,7 @@ def _transfer(call: ApiCall, body: RequestBody, response: HttpResponse) -> dict[
     signed_in_header = "authorization" in request.headers
     data: dict[str, Any] = {}
     if not call.identity.is_anonymous:
-        data["SignatureVersion"] = "SigV4"
+        data["SignatureVersion"] = "SigV2" if is_query_signed(request) else "SigV4"
     if request.tls is not None:
         data["CipherSuite"] = request.tls.cipher_suite
     data["bytesTransferredIn"] = body.received

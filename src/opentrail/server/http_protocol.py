@@ -5,6 +5,7 @@
 * A client that lets the connection wait loses it (``check_patience``): one that does not finish its head, one that does
   not read its answer.  One that does not send the body it announced has its call answered first: the application gets
   an empty part where more was to come.
+* No connection is upgraded.
 * The ASGI scope carries the connection's TLS version and cipher suite (the ASGI TLS extension), for ``tlsDetails``.
 """
 
@@ -62,12 +63,19 @@ class EndpointProtocol(HttpToolsProtocol):
         if self._head_bytes + len(self.url) > self._max_header_bytes:
             self._too_large = True
             raise ValueError("the head is too large")  # stops the parser, which calls send_400_response
+        if len(name) == 17 and name.lower() == b"transfer-encoding" and value.lower() != b"chunked":
+            raise ValueError("a body that ends where the connection does")  # RFC 9112, 6.3: refused
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """The head is complete."""
         self._in_head = False
+        upgrade = self.parser.should_upgrade()
+        if upgrade and any(name in {b"content-length", b"transfer-encoding"} for name, _ in self.headers):
+            raise ValueError("the parser would take the body for another protocol")  # it calls send_400_response
         super().on_headers_complete()
+        if upgrade:  # not taken: this request is answered, but the parser reads no further one
+            self.cycle.keep_alive = False
 
     def data_received(self, data: bytes) -> None:
         """Bytes from the client."""
@@ -86,6 +94,10 @@ class EndpointProtocol(HttpToolsProtocol):
         if self._refused or self.transport.is_closing():
             return
         self._refused = True
+        if self.cycle is not None and not self.cycle.response_complete:
+            # A request before this one is being answered, and a refusal now would be taken for its answer.
+            self.cycle.keep_alive = False
+            return
         status, content_type, body = "400 Bad Request", "text/plain; charset=utf-8", msg.encode()
         if self._too_large:
             status, content_type, body = "431 Request Header Fields Too Large", "application/xml", _REFUSAL

@@ -76,6 +76,8 @@ def open_installation(settings: Settings, clock: Callable[[], datetime]) -> Iter
         _make_folder(folder)
         journal = open_local_journal(folder / "journal", segment_bytes=settings.journal_segment_bytes)
         stack.callback(journal.close)
+        if journal.cut is not None:
+            log.warning("the journal's end was not whole and was cut off: %s", journal.cut)
         recover(journal)
         with _naming("--key-passphrase-file"):
             passphrase = read_passphrase(settings.key_passphrase_file) if settings.key_passphrase_file else None

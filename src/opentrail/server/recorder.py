@@ -31,6 +31,7 @@ from opentrail.journal.group_commit import GroupCommit
 log = logging.getLogger("opentrail.recorder")
 
 MAX_OWED_BYTES = 64 << 20
+TROUBLE_ROUNDS = 10  # rounds of delivery, a second each, for which a failure counts after the last call that met it
 
 
 class Recorder:
@@ -49,7 +50,9 @@ class Recorder:
         self._open_intents: dict[bytes, int] = {}  # event id -> position
         self._owed: deque[tuple[Entry, int]] = deque()  # with the generation in which the call began
         self._owed_bytes = 0
-        self._failing = False
+        self._failing = False  # until a call is recorded again
+        self._trouble = ""
+        self._quiet_rounds = 0
         self.unrecorded = 0  # calls answered without a durable record (``pass`` only)
 
     def begin(self) -> int:
@@ -102,9 +105,9 @@ class Recorder:
         else:
             self._close(entry)
 
-    def intend_now(self, event: Event, before: int) -> None:
-        """``intend``, from a thread."""
-        entry = self._open(event, before)
+    def intend_now(self, event: Event, before: int, *, own: bool) -> None:
+        """``intend``, from a thread; ``own`` as in ``record_now``, should the intent be all that is left."""
+        entry = self._open(event, before, own=own)
         try:
             position = self._commit.submit_and_wait(entry)
         except JournalError as error:
@@ -114,7 +117,7 @@ class Recorder:
             self._place(entry, position)
 
     def record_now(self, event: Event, before: int, *, happened: bool, own: bool) -> None:
-        """``record``, from a thread."""
+        """``record``, from a thread; ``own``: a call of Opentrail's own (ADR 0005)."""
         entry = self._entry(EntryKind.EVENT, event, before, own=own)
         try:
             self._commit.submit_and_wait(entry)
@@ -125,6 +128,7 @@ class Recorder:
 
     def pay(self) -> None:
         """Write the owed events, oldest first, as far as the journal takes them; costs nothing where none is owed."""
+        self._quiet_rounds += 1
         with self._paying:
             while self._owed:
                 entry, before = self._owed[0]
@@ -141,6 +145,14 @@ class Recorder:
     def owed(self) -> int:
         """How many events wait for a journal that can be written."""
         return len(self._owed)
+
+    def trouble(self) -> str:
+        """Why calls could not be recorded lately, or "".
+
+        Only a call can find out that the journal takes entries again.  Where none comes, perhaps since a load balancer
+        believed us, this ends by itself, so that one will.
+        """
+        return self._trouble if self._quiet_rounds <= TROUBLE_ROUNDS else ""
 
     async def _submit(self, entry: Entry) -> int:
         future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
@@ -177,9 +189,9 @@ class Recorder:
             encode_record(event),
         )
 
-    def _open(self, event: Event, before: int) -> Entry:
+    def _open(self, event: Event, before: int, *, own: bool = False) -> Entry:
         """An intent that the journal must keep from now on, wherever it comes to lie."""
-        entry = self._entry(EntryKind.INTENT, event, before)
+        entry = self._entry(EntryKind.INTENT, event, before, own=own)
         with self._lock:
             self._open_intents[entry.event_id] = 0
         return entry
@@ -214,10 +226,11 @@ class Recorder:
 
     def _note_success(self) -> None:
         if self._failing:
-            self._failing = False
+            self._failing, self._trouble = False, ""
             log.warning("the journal can be written again")
 
     def _refuse_or_pass(self, error: JournalError) -> None:
+        self._trouble, self._quiet_rounds = str(error), 0
         if not self._failing:  # once for all calls that meet the same trouble
             self._failing = True
             what = "refused" if self._refuse else "answered without a durable record"

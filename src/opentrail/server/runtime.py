@@ -195,6 +195,7 @@ def _build_worker(installation: Installation, endpoint: Endpoint, clock: Callabl
         random_bytes=os.urandom,
         digest_interval_seconds=settings.digest_interval,
     )
+    follower.find_place()
     courier = Courier(
         ledger=ledger,
         bucket=endpoint.log_bucket,
@@ -264,6 +265,8 @@ def _health(commit: GroupCommit, recorder: Recorder, worker: DeliveryWorker) -> 
         return f"journal: {failure}"
     if recorder.owed():
         return f"journal: {recorder.owed()} events wait to be written"
+    if recorder.trouble():
+        return f"journal: {recorder.trouble()}"
     return f"delivery: {worker.failure}" if worker.failure else ""
 
 

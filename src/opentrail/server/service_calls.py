@@ -74,7 +74,7 @@ class ServiceCaller:
             outcome = Outcome(fault=verdict.fault)
         else:
             if entry.writes and verdict.owner:
-                self.recorder.intend_now(build_event(call, Outcome(), self.rules, recipient), before)
+                self.recorder.intend_now(build_event(call, Outcome(), self.rules, recipient), before, own=True)
             outcome = run_handler(call, entry, deps)
         if verdict.owner:
             happened = entry.writes and verdict.fault is None

@@ -27,6 +27,7 @@ from opentrail.server.runtime import Runtime, open_runtime
 log = logging.getLogger("opentrail.serving")
 
 GRACE_SECONDS = 30  # how long clients may take to finish their calls after a signal
+_FAREWELL_SECONDS = 0.5
 _PATIENCE_TICKS = 50  # connections are looked at every so many tenths of a second
 
 
@@ -68,8 +69,10 @@ class EndpointServer(uvicorn.Server):
         """Finish the calls in flight, deliver what they left, and stop."""
         loop = asyncio.get_running_loop()
         grace = loop.call_later(GRACE_SECONDS, self._cut_connections)
+        farewell = asyncio.ensure_future(self._end_farewells())
         await super().shutdown(sockets)
         grace.cancel()
+        farewell.cancel()
         await loop.run_in_executor(None, self._runtime.worker.stop)
         await self._control.stop()
         self._runtime.wakeup.notify = None
@@ -91,6 +94,15 @@ class EndpointServer(uvicorn.Server):
     def _cut_connections(self) -> None:
         for connection in list(self.server_state.connections):
             connection.transport.abort()
+
+    async def _end_farewells(self) -> None:
+        """Do not wait for clients to confirm the end of a TLS connection: most never do (RFC 8446, 6.1)."""
+        while True:
+            await asyncio.sleep(_FAREWELL_SECONDS)
+            for connection in list(self.server_state.connections):
+                transport = connection.transport
+                if transport.is_closing() and not transport.get_write_buffer_size():
+                    transport.abort()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -102,6 +102,8 @@ def check_key(key: str) -> bytes:
 
 def check_metadata(metadata: Mapping[str, str]) -> None:
     """Raise ``StoreError`` when ``metadata`` is larger than every store must take."""
-    size = sum(len(text) if text.isascii() else len(text.encode("utf-8", "replace")) for text in chain(*metadata.items()))
+    size = sum(
+        len(text) if text.isascii() else len(text.encode("utf-8", "replace")) for text in chain(*metadata.items())
+    )
     if size > METADATA_LIMIT_BYTES:
         raise StoreError(f"{size} bytes of metadata, more than {METADATA_LIMIT_BYTES}", retryable=False)

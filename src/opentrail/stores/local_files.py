@@ -1,5 +1,7 @@
 """Single files, as the local store uses them: written whole and flushed, read in chunks; failures as ``StoreError``."""
 
+# ruff: noqa: PTH  paths are text, as system calls want them; making Path objects costs more than the calls
+
 from __future__ import annotations
 
 import errno
@@ -11,12 +13,11 @@ from types import TracebackType
 from typing import Self
 
 from opentrail.core.errors import NoSuchObject, StoreError
-from opentrail.stores.local_log import flush_error
 from opentrail.stores.local_names import FILE
 
 CHUNK_BYTES = 256 * 1024
 
-_NEW = os.O_CREAT | os.O_EXCL | os.O_WRONLY
+NEW = os.O_CREAT | os.O_EXCL | os.O_WRONLY
 _FINAL = frozenset({errno.EIO, errno.EINVAL, errno.ENAMETOOLONG, errno.EILSEQ, errno.ELOOP})
 
 
@@ -130,16 +131,16 @@ def remove_data(path: str) -> None:
         except (FileNotFoundError, NotADirectoryError):
             continue
         except (IsADirectoryError, PermissionError):  # what unlink says of a folder: Linux, macOS
-            if not os.path.isdir(candidate):  # noqa: PTH112  paths are text here, as os wants them
+            if not os.path.isdir(candidate):
                 raise
 
 
 def write_file(path: str, data: bytes, *, flush: bool) -> os.stat_result:
     """Write the new file ``path``.  Raises ``StoreError``."""
     with StoreErrors("write"):
-        descriptor = os.open(path, _NEW, 0o600)
+        descriptor = os.open(path, NEW, 0o600)
         try:
-            _write(descriptor, data)
+            write_all(descriptor, data)
             if flush:
                 _flush(descriptor)
             return os.fstat(descriptor)
@@ -147,29 +148,42 @@ def write_file(path: str, data: bytes, *, flush: bool) -> os.stat_result:
             os.close(descriptor)
 
 
-def write_stream(path: str, data: Iterable[bytes], *, mtime_ns: int | None = None) -> tuple[os.stat_result, str]:
+def write_stream(path: str, data: Iterable[bytes]) -> tuple[os.stat_result, str]:
     """Write and flush the new file ``path``; its status and MD5.
 
     Raises ``StoreError``; what ``data`` raises passes through.
     """
     with StoreErrors("write"):
-        descriptor = os.open(path, _NEW, 0o600)
+        descriptor = os.open(path, NEW, 0o600)
     try:
         digest = hashlib.md5(usedforsecurity=False)
         for chunk in data:
             digest.update(chunk)
             with StoreErrors("write"):
-                _write(descriptor, chunk)
+                write_all(descriptor, chunk)
         with StoreErrors("write"):
-            if mtime_ns is not None:
-                os.utime(descriptor, ns=(mtime_ns, mtime_ns))
             _flush(descriptor)
             return os.fstat(descriptor), digest.hexdigest()
     finally:
         os.close(descriptor)
 
 
-def _write(descriptor: int, data: bytes) -> None:
+def sync_folder(path: str) -> None:
+    """Make the names in a folder durable.  Raises ``OSError``."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def flush_error(error: OSError) -> StoreError:
+    """A failed flush: what the disk holds is unknown, so no retry can help."""
+    return StoreError(f"flush: {error.strerror}", retryable=False)
+
+
+def write_all(descriptor: int, data: bytes) -> None:
+    """Write every byte.  Raises ``OSError``."""
     written = os.write(descriptor, data)
     while written < len(data):
         written += os.write(descriptor, memoryview(data)[written:])

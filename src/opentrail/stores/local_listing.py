@@ -5,6 +5,8 @@ with "/", a continuation by its piece.  Those ranges do not overlap (``local_nam
 that order yields keys in order, and a whole folder is passed over when its range lies outside the asked one.
 """
 
+# ruff: noqa: PTH  paths are text, as system calls want them; making Path objects costs more than the calls
+
 from __future__ import annotations
 
 import os

@@ -1,6 +1,6 @@
 """Metadata beside the data: what a sidecar file ``.NAME%meta`` says of the data file ``NAME``.
 
-A sidecar is JSON, ``{"entries": [{"file": [inode, mtime_ns, size], "etag": ..., "metadata": {...}}, ...]}``, the newest
+A sidecar is JSON, ``{"entries": [{"file": [inode, mtime_ns, size], "etag": ..., "modified_ns": ..., "metadata": {...}}, ...]}``, the newest
 first.  An entry belongs to the one data file whose mark it carries.  A put renames the sidecar with entries [new, old]
 into place before the data, so whichever data file a reader has open, and at whatever point a crash fell, the entry
 that matches is the truth: data and metadata change in one step, the renaming of the data.
@@ -20,6 +20,9 @@ from typing import Any
 
 import orjson
 
+from opentrail.core.errors import StoreError
+from opentrail.stores.base import check_metadata
+
 Mark = tuple[int, int, int]  # inode, mtime in nanoseconds, size in bytes
 
 _BLOCK_BYTES = 65536
@@ -32,7 +35,19 @@ class SidecarEntry:
 
     mark: Mark
     etag: str
+    modified_ns: int  # when the object was put
     metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+def new_entry(mark: Mark, md5: str, metadata: Mapping[str, str]) -> SidecarEntry:
+    """The entry of a data file that was just written.  Raises ``StoreError`` for metadata that cannot be kept."""
+    kept = dict(metadata)
+    check_metadata(kept)
+    try:
+        orjson.dumps(kept)
+    except TypeError:
+        raise StoreError("metadata must be text that UTF-8 can hold", retryable=False) from None
+    return SidecarEntry(mark=mark, etag=kept.get("etag") or md5, modified_ns=mark[1], metadata=kept)
 
 
 def mark_of(status: os.stat_result) -> Mark:
@@ -41,11 +56,12 @@ def mark_of(status: os.stat_result) -> Mark:
 
 
 def encode_sidecar(*entries: SidecarEntry) -> bytes:
-    """The sidecar's bytes, newest entry first.  Raises ``TypeError`` for text that UTF-8 cannot hold."""
+    """The sidecar's bytes, newest entry first."""
     return orjson.dumps(
         {
             "entries": [
-                {"file": entry.mark, "etag": entry.etag, "metadata": dict(entry.metadata)} for entry in entries
+                {"file": entry.mark, "etag": entry.etag, "modified_ns": entry.modified_ns, "metadata": entry.metadata}
+                for entry in entries
             ]
         }
     )
@@ -91,7 +107,7 @@ def foreign_entry(entries: tuple[SidecarEntry, ...], mark: Mark) -> SidecarEntry
     known = entries[0].metadata if entries else {}
     etag = hashlib.md5(repr(mark).encode(), usedforsecurity=False).hexdigest() + "-1"
     kept = {name: value for name, value in known.items() if name != "etag" and not name.startswith(_CHECKSUM)}
-    return SidecarEntry(mark=mark, etag=etag, metadata=kept)
+    return SidecarEntry(mark=mark, etag=etag, modified_ns=mark[1], metadata=kept)
 
 
 def _decode_entry(entry: Mapping[str, Any]) -> SidecarEntry:
@@ -99,4 +115,5 @@ def _decode_entry(entry: Mapping[str, Any]) -> SidecarEntry:
     metadata = entry["metadata"]
     if not isinstance(metadata, dict):
         raise TypeError("metadata is no object")
-    return SidecarEntry(mark=(inode, mtime_ns, size), etag=entry["etag"], metadata=metadata)
+    mark = (inode, mtime_ns, size)
+    return SidecarEntry(mark=mark, etag=entry["etag"], modified_ns=entry["modified_ns"], metadata=metadata)

@@ -5,6 +5,8 @@ finds: those of a locked folder are in use, those of an unlocked one are a dead 
 because a rename does not cross file systems.
 """
 
+# ruff: noqa: PTH  paths are text, as system calls want them; making Path objects costs more than the calls
+
 from __future__ import annotations
 
 import fcntl
@@ -14,7 +16,7 @@ import shutil
 from collections.abc import Iterator
 from itertools import count
 
-from opentrail.stores.local_log import sync_folder
+from opentrail.stores.local_files import sync_folder
 from opentrail.stores.local_names import WORK_FOLDER
 
 
@@ -36,16 +38,17 @@ class WorkFolder:
         """A path that no other call gets."""
         return f"{self.path}/{next(self._number)}"
 
-    def close(self) -> None:
-        """Remove the folder with what is in it, and unlock it."""
-        shutil.rmtree(self.path, ignore_errors=True)
+    def close(self, *, keep: bool = False) -> None:
+        """Unlock the folder; remove it first with what is in it, unless the next process is to find it."""
+        if not keep:
+            shutil.rmtree(self.path, ignore_errors=True)
         os.close(self._lock)
 
 
 def remove_folder(path: str) -> None:
     """Remove a dead process's folder, durably.  Raises ``OSError``."""
     shutil.rmtree(path)
-    sync_folder(os.path.dirname(path))  # noqa: PTH120
+    sync_folder(os.path.dirname(path))
 
 
 def dead_folders(root: str) -> Iterator[str]:

@@ -147,7 +147,7 @@ class RemoteStore:
 
     def _attributes(self, metadata: Mapping[str, str]) -> dict[str, str]:
         """The object's headers and user metadata, as obstore names them."""
-        attributes: dict[str, str] = {}
+        attributes = {"Content-Type": "binary/octet-stream"}  # or some buckets guess
         packed: dict[str, str] = {}
         for name, value in metadata.items():
             user = name.removeprefix(_USER)

@@ -46,7 +46,7 @@ def log_bucket_policy(account_id: str, bucket: str = LOG_BUCKET) -> str:
 
 
 def make_log_bucket(server: LiveServer) -> None:
-    """Make the log bucket with its policy; nothing happens where it is there."""
+    """Make the log bucket with its policy."""
     s3 = server.client("s3")
     s3.create_bucket(Bucket=LOG_BUCKET, CreateBucketConfiguration={"LocationConstraint": HOME})
     account_id = server.client("sts").get_caller_identity()["Account"]
@@ -57,7 +57,7 @@ def make_trail(server: LiveServer, *data_buckets: str) -> str:
     """Make a multi-region trail with validation that logs, with the data events of ``data_buckets``; its ARN."""
     make_log_bucket(server)
     s3, cloudtrail = server.client("s3"), server.client("cloudtrail")
-    for bucket in data_buckets:
+    for bucket in {*data_buckets} - {LOG_BUCKET}:
         s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": HOME})
     made = cloudtrail.create_trail(
         Name=TRAIL, S3BucketName=LOG_BUCKET, IsMultiRegionTrail=True, EnableLogFileValidation=True

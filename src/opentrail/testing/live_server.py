@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -58,7 +59,8 @@ class LiveServer:
     def kill(self) -> None:
         """SIGKILL, to the whole process group."""
         assert self._process is not None
-        os.killpg(self._process.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # it has ended by itself
+            os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         self._process = None
 
@@ -104,8 +106,9 @@ class LiveServer:
                 read_timeout=60,
                 max_pool_connections=32,
             )
-            make: Callable[..., Any] = boto3.Session(region_name=region, **credentials).client
-            self._clients[wanted] = make(service, endpoint_url=self.url, config=config)
+            open_session: Callable[..., Any] = boto3.Session  # its types are made for literals
+            session = open_session(region_name=region, **credentials)
+            self._clients[wanted] = session.client(service, endpoint_url=self.url, config=config)
         return self._clients[wanted]
 
     def aws(self, aws: Path, *words: str, seconds: float = 120) -> subprocess.CompletedProcess[str]:

@@ -96,7 +96,7 @@ class TestDelete:
         s3.delete_bucket(Bucket=bucket)
         assert list(endpoint.deps.store.list("")) == []
 
-    def test_while_objects_are_put(self, endpoint: Any, fault_of: Fault) -> None:
+    def test_while_objects_are_put(self, endpoint: Any) -> None:
         """No object survives its bucket: a later owner of the name would find it."""
         s3 = endpoint.client()
         for _ in range(5):

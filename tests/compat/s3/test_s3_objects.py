@@ -206,9 +206,7 @@ def test_a_client_without_checksums_gets_one_from_s3(endpoint: Any, s3: Any, buc
 def test_a_damaged_upload_leaves_nothing(s3: Any, bucket: str, fault_of: Fault, size: int) -> None:
     fault = fault_of(s3.put_object, Bucket=bucket, Key="k", Body=b"x" * size, ChecksumCRC32="AAAAAA==")
     assert fault["Code"] == "BadDigest"
-    fault = fault_of(
-        s3.put_object, Bucket=bucket, Key="k", Body=b"x" * size, ContentMD5="rL0Y20zC+Fzt72VPzMSk2A=="
-    )
+    fault = fault_of(s3.put_object, Bucket=bucket, Key="k", Body=b"x" * size, ContentMD5="rL0Y20zC+Fzt72VPzMSk2A==")
     assert fault["Code"] == "BadDigest"
     assert "Contents" not in s3.list_objects_v2(Bucket=bucket)
 
@@ -335,7 +333,9 @@ class TestTags:
         assert s3.get_object_tagging(Bucket=bucket, Key="k")["TagSet"] == tags
         assert after["TagCount"] == 2
         for name in ("ETag", "LastModified", "Metadata", "ChecksumCRC32"):
-            assert s3.get_object(Bucket=bucket, Key="k").get(name) == before.get(name, s3.get_object(Bucket=bucket, Key="k").get(name))
+            assert s3.get_object(Bucket=bucket, Key="k").get(name) == before.get(
+                name, s3.get_object(Bucket=bucket, Key="k").get(name)
+            )
         s3.delete_object_tagging(Bucket=bucket, Key="k")
         assert s3.get_object_tagging(Bucket=bucket, Key="k")["TagSet"] == []
         fault = fault_of(s3.put_object_tagging, Bucket=bucket, Key="none", Tagging={"TagSet": []})

@@ -179,7 +179,7 @@ def _parse_query(request: HttpRequest, family: Family) -> Authorization:
     found = _query_parameters(request.query, family)
     algorithm = found.get("x-amz-algorithm")
     if algorithm is None and "x-amz-signature" not in found and "x-amz-credential" not in found:
-        raise faults.unsupported_mechanism(family, "AWS")  # Signature Version 2: AWSAccessKeyId, Signature, Expires
+        raise faults.unsupported_mechanism(family, "AWS")  # Signature Version 2: S3's is in core.sigv2
     missing = [name for name in _QUERY_PARTS if not found.get(name)]
     if missing and (family is Family.S3 or missing != ["x-amz-expires"]):  # only S3 insists on X-Amz-Expires
         s3_text = (

@@ -201,7 +201,7 @@ def bad_date(family: Family, text: str, *, presigned: bool) -> ServiceFault:
 
 
 def unsupported_mechanism(family: Family, mechanism: str) -> ServiceFault:
-    """Signature Version 2, Signature Version 4A, Bearer, Basic: nothing that this endpoint verifies."""
+    """Signature Version 2 but for S3's URLs, Signature Version 4A, Bearer, Basic: nothing that is verified here."""
     if family is not Family.S3:
         return _fault(_ROWS[family].incomplete, f"Unsupported AWS 'algorithm': '{mechanism}'. Please use {ALGORITHM}.")
     if mechanism.startswith("AWS"):
@@ -285,9 +285,9 @@ def presigned_early(family: Family, signed: datetime, now: datetime, skew: timed
 
 
 def mismatch(
-    family: Family, access_key_id: str, signature: str, string_to_sign: str, canonical_request: str
+    family: Family, access_key_id: str, signature: str, string_to_sign: str, canonical_request: str = ""
 ) -> ServiceFault:
-    """The signature is another one than the secret key gives."""
+    """The signature is another one than the secret key gives; Signature Version 2 has no canonical request."""
     row = _ROWS[family].mismatch
     if family is not Family.S3:
         return _fault(row, _EC2_AUTH_FAILURE if family is Family.EC2 else _MISMATCH)
@@ -296,7 +296,8 @@ def mismatch(
         "StringToSign": string_to_sign,
         "SignatureProvided": signature,
         "StringToSignBytes": octets(string_to_sign).hex(" "),
-        "CanonicalRequest": canonical_request,
-        "CanonicalRequestBytes": octets(canonical_request).hex(" "),
     }
+    if canonical_request:
+        fields["CanonicalRequest"] = canonical_request
+        fields["CanonicalRequestBytes"] = octets(canonical_request).hex(" ")
     return _fault(row, _S3_MISMATCH, fields)

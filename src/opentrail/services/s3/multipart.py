@@ -100,6 +100,8 @@ def upload_part(call: ApiCall, deps: S3Deps) -> Mapping[str, Any]:
     result = {"ETag": f'"{part.etag}"'}
     if upload.checksum_algorithm:
         result[algorithm.member] = part.checksum
+    elif declared is not None and checksum:
+        result[declared.member] = checksum
     return result
 
 

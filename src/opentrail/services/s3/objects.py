@@ -21,8 +21,8 @@ from opentrail.services.s3.names import canonical_id, check_key, store_key
 from opentrail.services.s3.object_metadata import checksum_members, new_metadata, object_members, part_sizes
 from opentrail.services.s3.permissions import bucket_permission, object_permission
 from opentrail.services.s3.ranges import Span, choose_span
-from opentrail.services.s3.requests import check_object_settings, require_bucket
-from opentrail.services.s3.writing import check_open, store_payload
+from opentrail.services.s3.requests import check_object_settings, find_bucket, require_bucket
+from opentrail.services.s3.writing import store_payload
 from opentrail.state.buckets import Bucket
 from opentrail.stores.base import ObjectInfo, StoredObject, UnusableKey
 
@@ -235,7 +235,7 @@ def _delete_listed(call: ApiCall, deps: S3Deps, bucket: Bucket, each: Mapping[st
 def _delete(deps: S3Deps, bucket: str, key: str, conditions: Mapping[str, Any]) -> None:
     name = store_key(bucket, key)
     with deps.locks.of(name):
-        check_open(deps, bucket)
+        find_bucket(deps, bucket)
         if any(each in conditions for each in _DELETE_CONDITIONS):
             check_delete(conditions, find_object(deps, name), key)
         try:
