@@ -5,7 +5,6 @@ Both start on an empty data folder.  What a call left in the journal is read wit
 
 from __future__ import annotations
 
-import asyncio
 import configparser
 import io
 import json
@@ -15,11 +14,10 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -34,9 +32,8 @@ from botocore.credentials import Credentials
 
 from opentrail.journal.base import EntryKind, Journal, StoredEntry
 from opentrail.journal.local import open_local_journal
-from opentrail.server.app import Application
 from opentrail.server.config import Settings
-from opentrail.server.runtime import Runtime, open_runtime
+from opentrail.testing.local_endpoint import LocalEndpoint, LocalRequest, run_local_endpoint
 
 BIN = Path(sys.executable).parent
 HOST = "127.0.0.1:4577"
@@ -102,9 +99,7 @@ def connect(service: str, url: str, key: Key, region: str = "us-east-1", **confi
         aws_access_key_id=key.id,
         aws_secret_access_key=key.secret,
         verify=config.pop("verify", None),
-        config=Config(
-            retries={"total_max_attempts": 1}, s3={"addressing_style": "path"}, read_timeout=30, **config
-        ),
+        config=Config(retries={"total_max_attempts": 1}, s3={"addressing_style": "path"}, read_timeout=30, **config),
     )
 
 
@@ -187,9 +182,10 @@ def parse_responses(data: bytes) -> list[tuple[int, dict[str, str], bytes]]:
         head, _, rest = data.partition(b"\r\n\r\n")
         lines = head.split(b"\r\n")
         status = int(lines[0].split()[1])
-        headers = {name.strip().lower().decode(): value.strip().decode() for name, _, value in (
-            line.partition(b":") for line in lines[1:]
-        )}
+        headers = {
+            name.strip().lower().decode(): value.strip().decode()
+            for name, _, value in (line.partition(b":") for line in lines[1:])
+        }
         if status == 100:
             answers.append((status, headers, b""))
             data = rest
@@ -239,7 +235,8 @@ def serving(folder: Path) -> Iterator[Serve]:
         deadline = time.monotonic() + 30
         while wait and found is None:
             found = re.search(r"(https?://[^ \"]+:\d+)[ \"]", log_path.read_text())
-            assert process.poll() is None and time.monotonic() < deadline, log_path.read_text()
+            assert process.poll() is None, log_path.read_text()
+            assert time.monotonic() < deadline, log_path.read_text()
             time.sleep(0.01)
         url = found[1] if found else ""
         return Serving(process=process, data_dir=data, log_path=log_path, url=url, clients=clients)
@@ -274,14 +271,15 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
 
 
 class Local:
-    """The application within the test, on an event loop of its own thread; its journal can be read while it runs."""
+    """The endpoint within the test, as boto3 and signed requests reach it."""
 
-    def __init__(self, runtime: Runtime, loop: asyncio.AbstractEventLoop) -> None:
-        self.runtime = runtime
-        self.loop = loop
-        self.app = Application(runtime.door, max_header_bytes=32 << 10)
-        self.key = read_key(runtime.settings.data_dir)
-        self.journal: Journal = runtime.door.recorder._commit._journal
+    def __init__(self, endpoint: LocalEndpoint) -> None:
+        self.runtime = endpoint.runtime
+        self.loop = endpoint.loop
+        self.journal = endpoint.journal
+        self.key = read_key(endpoint.runtime.settings.data_dir)
+        self.entries = endpoint.entries
+        self._endpoint = endpoint
 
     def send(
         self,
@@ -292,45 +290,23 @@ class Local:
         extensions: Mapping[str, Any] | None = None,
     ) -> tuple[int, list[tuple[str, str]], bytes]:
         """The answer to one request: status, headers, body."""
-        path, _, query = target.partition("?")
-        scope = {
-            "type": "http",
-            "method": method,
-            "raw_path": path.encode("latin-1"),
-            "query_string": query.encode("latin-1"),
-            "headers": [(name.lower(), value) for name, value in headers],
-            "client": ("127.0.0.1", 50000),
-            "extensions": dict(extensions or {}),
-        }
-        return asyncio.run_coroutine_threadsafe(self._exchange(scope, body), self.loop).result(60)
-
-    async def _exchange(self, scope: dict[str, Any], body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
-        messages: list[dict[str, Any]] = []
-        parts = [body[at : at + (1 << 16)] for at in range(0, len(body), 1 << 16)] or [b""]
-        sent = iter(parts)
-        left = len(parts)
-
-        async def receive() -> dict[str, Any]:
-            nonlocal left
-            if not left:
-                await asyncio.sleep(3600)
-            left -= 1
-            return {"type": "http.request", "body": next(sent), "more_body": bool(left)}
-
-        async def send(message: dict[str, Any]) -> None:
-            messages.append(message)
-
-        await self.app(scope, receive, send)
-        start, *rest = messages
-        names = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in start["headers"]]
-        return start["status"], names, b"".join(message.get("body", b"") for message in rest)
+        fields = [(name.lower().decode("latin-1"), value.decode("latin-1")) for name, value in headers]
+        request = LocalRequest(method=method, target=target, headers=fields, body=body)
+        answer = self._endpoint.send(request, extensions=extensions)
+        return answer.status, list(answer.headers), answer.body
 
     def request(self, prepared: AWSPreparedRequest) -> tuple[int, list[tuple[str, str]], bytes]:
         """The answer to a request that botocore made."""
         parts = urlsplit(prepared.url)
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         content: Any = prepared.body or b""
-        data: bytes = content.encode() if isinstance(content, str) else content.read() if hasattr(content, "read") else bytes(content)
+        data: bytes = (
+            content.encode()
+            if isinstance(content, str)
+            else content.read()
+            if hasattr(content, "read")
+            else bytes(content)
+        )
         headers = [
             (name.encode(), value if isinstance(value, bytes) else value.encode("latin-1"))
             for name, value in prepared.headers.items()
@@ -356,10 +332,6 @@ class Local:
         client.meta.events.register("before-send", answer)
         return client
 
-    def entries(self) -> list[StoredEntry]:
-        """What the journal holds."""
-        return read_entries(self.journal)
-
     def records(self) -> list[dict[str, Any]]:
         """The records that the journal holds."""
         return records_of(self.entries())
@@ -382,27 +354,11 @@ class _Raw(io.BytesIO):
         yield self.read()
 
 
-@contextmanager
-def run_local(settings: Settings) -> Iterator[Local]:
-    """The application of ``settings``; the delivery worker does not run."""
-    with ExitStack() as stack:
-        loop = asyncio.new_event_loop()
-        stack.callback(loop.close)
-        thread = threading.Thread(target=loop.run_forever, daemon=True)
-        thread.start()
-        stack.callback(thread.join)
-        stack.callback(loop.call_soon_threadsafe, loop.stop)
-        runtime = stack.enter_context(open_runtime(settings))
-        runtime.wakeup.notify = loop.call_soon_threadsafe
-        stack.callback(setattr, runtime.wakeup, "notify", None)
-        yield Local(runtime, loop)
-
-
 @pytest.fixture
 def local(tmp_path: Path) -> Iterator[Local]:
     """The application within the test."""
-    with run_local(Settings(data_dir=tmp_path / "data")) as running:
-        yield running
+    with run_local_endpoint(Settings(data_dir=tmp_path / "data")) as endpoint:
+        yield Local(endpoint)
 
 
 @pytest.fixture
@@ -411,7 +367,7 @@ def local_with(tmp_path: Path) -> Iterator[Callable[..., Local]]:
     with ExitStack() as stack:
 
         def start(**settings: Any) -> Local:
-            return stack.enter_context(run_local(replace(Settings(data_dir=tmp_path / "data"), **settings)))
+            return Local(stack.enter_context(run_local_endpoint(Settings(data_dir=tmp_path / "data", **settings))))
 
         yield start
 

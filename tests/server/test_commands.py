@@ -12,7 +12,16 @@ import pytest
 
 from opentrail.cli.main import COMMANDS, build_parser, main
 
-HEAVY = ("botocore", "sqlalchemy", "uvicorn", "uvloop", "asyncio", "cryptography", "obstore", "opentrail.server.runtime")
+HEAVY = (
+    "botocore",
+    "sqlalchemy",
+    "uvicorn",
+    "uvloop",
+    "asyncio",
+    "cryptography",
+    "obstore",
+    "opentrail.server.runtime",
+)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -54,7 +63,7 @@ def test_help_imports_nothing_heavy(arguments: tuple[str, ...]) -> None:
     subprocess.run([sys.executable, "-c", script], check=True, stdout=subprocess.DEVNULL, timeout=30)
 
 
-def test_help_comes_at_once(run_opentrail: Any) -> None:
+def test_help_comes_at_once() -> None:
     """Python itself takes its time where the machine is busy: what counts is what we add."""
 
     def best(*command: str) -> float:
@@ -76,11 +85,26 @@ def test_help_comes_at_once(run_opentrail: Any) -> None:
         (("serve", "--tls-cert", "cert.pem"), "opentrail serve: --tls-cert and --tls-key belong together"),
         (("serve", "--host", "256.1.1.1", "--port", "0"), "opentrail serve: cannot listen on 256.1.1.1:0"),
         (("serve", "--config", "none.toml"), "opentrail serve: --config none.toml: No such file"),
-        (("serve", "--port", "0", "--data-dir", "/dev/null/x"), "opentrail serve: --data-dir /dev/null/x: Not a directory"),
-        (("serve", "--port", "0", "--key-passphrase-file", "none"), "opentrail serve: --key-passphrase-file: the key file none cannot be read: No such file"),
-        (("serve", "--port", "0", "--object-store", "ftp://x"), "opentrail serve: --object-store: object store ftp://x"),
-        (("serve", "--port", "0", "--state-url", "nonsense"), "opentrail serve: --state-url: not the URL of a database"),
-        (("serve", "--port", "0", "--state-url", "sqlite:////dev/null/x"), "opentrail serve: the control plane's database cannot be used: unable"),
+        (
+            ("serve", "--port", "0", "--data-dir", "/dev/null/x"),
+            "opentrail serve: --data-dir /dev/null/x: Not a directory",
+        ),
+        (
+            ("serve", "--port", "0", "--key-passphrase-file", "none"),
+            "opentrail serve: --key-passphrase-file: the key file none cannot be read: No such file",
+        ),
+        (
+            ("serve", "--port", "0", "--object-store", "ftp://x"),
+            "opentrail serve: --object-store: object store ftp://x",
+        ),
+        (
+            ("serve", "--port", "0", "--state-url", "nonsense"),
+            "opentrail serve: --state-url: not the URL of a database",
+        ),
+        (
+            ("serve", "--port", "0", "--state-url", "sqlite:////dev/null/x"),
+            "opentrail serve: the control plane's database cannot be used: unable",
+        ),
         (("flush", "--data-dir", "none"), "opentrail flush: --data-dir none: there is no such folder"),
         (("keys", "list", "--data-dir", "none"), "opentrail keys: --data-dir none: there is no such folder"),
     ],
@@ -109,13 +133,18 @@ def test_options_may_not_be_shortened() -> None:
 def test_a_closed_pipe_is_no_mistake(serve: Any) -> None:
     server = serve()
     server.stop()
-    script = f"{Path(sys.executable).parent / 'opentrail'} keys rotate --region us-east-1 --data-dir {server.data_dir} | true"
-    done = subprocess.run(["bash", "-o", "pipefail", "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    command = Path(sys.executable).parent / "opentrail"
+    script = f"{command} keys rotate --region us-east-1 --data-dir {server.data_dir} | true"
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", script], capture_output=True, text=True, timeout=60, check=False
+    )
     assert "Traceback" not in done.stderr
 
 
 def test_a_taken_port_is_named(serve: Any, run_opentrail: Any) -> None:
     server = serve()
     done = run_opentrail("serve", "--port", str(server.port), "--data-dir", "another")
-    said = f"opentrail serve: cannot listen on 127.0.0.1:{server.port}: Address already in use; choose another with --host"
+    said = (
+        f"opentrail serve: cannot listen on 127.0.0.1:{server.port}: Address already in use; choose another with --host"
+    )
     assert (done.returncode, done.stderr) == (2, f"{said} or --port\n")

@@ -105,10 +105,14 @@ def test_a_server_that_dies_or_hangs_in_the_middle(tmp_path: Path) -> None:
         listener.bind(str(path))
         listener.listen()
         (tmp_path / "control.json").write_text(json.dumps({"socket": str(path), "pid": os.getpid()}))
-        closer = threading.Thread(target=lambda: listener.accept()[0].close())
+
+        def hang_up() -> None:
+            listener.accept()[0].close()
+
+        closer = threading.Thread(target=hang_up)
         closer.start()
         with pytest.raises(ConfigError, match="stopped before it answered"):
             call_server(tmp_path, {"command": "flush"})
         closer.join()
-        with pytest.raises(ConfigError, match="did not answer within 0.2 s"):
+        with pytest.raises(ConfigError, match=r"did not answer within 0\.2 s"):
             call_server(tmp_path, {"command": "flush"}, timeout_seconds=0.2)

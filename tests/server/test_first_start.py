@@ -84,9 +84,7 @@ def test_a_passphrase_that_comes_too_late_is_refused(serve: Any, run_opentrail: 
     path = tmp_path / "passphrase"
     path.write_text("late")
     path.chmod(0o600)
-    done = run_opentrail(
-        "serve", "--port", "0", "--data-dir", str(server.data_dir), "--key-passphrase-file", str(path)
-    )
+    done = run_opentrail("serve", "--port", "0", "--data-dir", str(server.data_dir), "--key-passphrase-file", str(path))
     assert (done.returncode, "is not encrypted" in done.stderr) == (2, True), done.stderr
 
 
@@ -117,7 +115,7 @@ def test_a_sealed_master_key_does_not_show_the_key(tmp_path: Path) -> None:
                 read_master_key(path, b"passphrase")
 
 
-class Died(Exception):
+class Died(BaseException):
     """The process ends here."""
 
 

@@ -182,7 +182,7 @@ def test_a_chunked_body(server: Any, whoami: Callable[..., bytes]) -> None:
 )
 @pytest.mark.parametrize("chunked", [False, True])
 def test_a_body_over_the_limit_is_refused_in_the_words_of_its_protocol(
-    server: Any, on_the_wire: Callable[..., bytes], service: str, headers: dict[str, str], said: bytes, chunked: bool
+    server: Any, on_the_wire: Callable[..., bytes], *, service: str, headers: dict[str, str], said: bytes, chunked: bool
 ) -> None:
     body = b"x" * (17 << 20)
     path = "/" if service != "s3" else f"/{BUCKET}?policy"
@@ -202,9 +202,7 @@ def test_a_body_over_the_limit_is_refused_in_the_words_of_its_protocol(
 
 def test_a_gzipped_body_is_bounded_by_what_it_becomes(server: Any, on_the_wire: Callable[..., bytes]) -> None:
     body = gzip.compress(b"Action=PutMetricData&Version=2010-08-01&x=" + b"0" * (64 << 20))
-    signed = server.sign(
-        "POST", "/", service="monitoring", headers=FORM | {"Content-Encoding": "gzip"}, body=body
-    )
+    signed = server.sign("POST", "/", service="monitoring", headers=FORM | {"Content-Encoding": "gzip"}, body=body)
     ((status, _, _),) = server.exchange(on_the_wire(signed))
     assert 400 <= status < 500
     alive(server)
@@ -235,7 +233,7 @@ def test_a_client_that_waits_and_is_refused_does_not_send_its_body(
         assert connection.recv(1) == b""
 
 
-def test_a_refused_upload_that_comes_all_the_same_is_answered(server: Any, on_the_wire: Callable[..., bytes]) -> None:
+def test_a_refused_upload_that_comes_all_the_same_is_answered(server: Any) -> None:
     body = os.urandom(8 << 20)
     signed = server.sign("PUT", "/no-such-bucket/key", service="s3", body=body)
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)

@@ -63,7 +63,9 @@ def test_names_from_clients_are_no_labels(server: Any) -> None:
         for service in ("sts", f"service-{number}"):
             body = f"Action=Operation{number}&Version=2011-06-15".encode()
             request = server.sign("POST", "/", service=service, body=body)
-            urllib_request = urllib.request.Request(request.url, data=body, headers=dict(request.headers), method="POST")
+            urllib_request = urllib.request.Request(
+                request.url, data=body, headers=dict(request.headers), method="POST"
+            )
             with pytest.raises(HTTPError):
                 urllib.request.urlopen(urllib_request, timeout=20)
     labels = [dict(key[1]) for key in samples(server) if key[0] == "opentrail_calls_total"]
@@ -116,6 +118,10 @@ def test_a_text_log_says_where_it_listens_whatever_the_level(serve: Any) -> None
 def test_a_client_cannot_fill_the_log(serve: Any) -> None:
     server = serve()
     quiet = len(server.log)
-    for data in (b"nonsense\r\n\r\n", b"GET / HTTP/1.1\r\nUpgrade: x\r\nConnection: close, upgrade\r\n\r\n", b"\x16\x03\x01"):
+    for data in (
+        b"nonsense\r\n\r\n",
+        b"GET / HTTP/1.1\r\nUpgrade: x\r\nConnection: close, upgrade\r\n\r\n",
+        b"\x16\x03\x01",
+    ):
         server.exchange(data + b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n")
     assert len(server.log) == quiet

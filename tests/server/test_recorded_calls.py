@@ -209,7 +209,7 @@ CASES = {
         target="/2015-03-31/functions/",
         status=501,
         source="lambda",
-        name="ListFunctions",
+        name="ListFunctions20150331",
         error="NotImplemented",
     ),
     "rest-json: malformed": Case(
@@ -218,7 +218,7 @@ CASES = {
         body=b"[",
         status=400,
         source="lambda",
-        name="CreateFunction",
+        name="CreateFunction20150331",
         error="SerializationException",
     ),
     "rest-json: unknown operation": Case(

@@ -155,5 +155,7 @@ def test_a_stop_delivers_what_was_answered(serve: Any) -> None:
 
     found = []
     for item in s3.list_objects_v2(Bucket="log-bucket", Prefix="AWSLogs/123456789012/CloudTrail/").get("Contents", ()):
-        found += json.loads(gzip.decompress(s3.get_object(Bucket="log-bucket", Key=item["Key"])["Body"].read()))["Records"]
+        found += json.loads(gzip.decompress(s3.get_object(Bucket="log-bucket", Key=item["Key"])["Body"].read()))[
+            "Records"
+        ]
     assert answer["ResponseMetadata"]["RequestId"] in {record["requestID"] for record in found}

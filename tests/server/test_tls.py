@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ssl
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
@@ -40,17 +39,15 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     cert, private = folder / "cert.pem", folder / "key.pem"
     cert.write_bytes(made.public_bytes(serialization.Encoding.PEM))
     private.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
     return cert, private
 
 
 @pytest.fixture
-def secure(serve: Any, certificate: tuple[Path, Path]) -> Iterator[Any]:
+def secure(serve: Any, certificate: tuple[Path, Path]) -> Any:
     cert, private = certificate
-    yield serve("--tls-cert", str(cert), "--tls-key", str(private))
+    return serve("--tls-cert", str(cert), "--tls-key", str(private))
 
 
 def test_records_say_how_the_call_was_protected(secure: Any, certificate: tuple[Path, Path]) -> None:
@@ -104,7 +101,7 @@ def test_something_else_on_the_port_hurts_nobody(secure: Any, certificate: tuple
         old = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         old.check_hostname, old.verify_mode = False, ssl.CERT_NONE
         old.set_ciphers("ALL:@SECLEVEL=0")
-        with pytest.warns(DeprecationWarning):
+        with pytest.warns(DeprecationWarning, match="TLSv1_1"):
             old.maximum_version = ssl.TLSVersion.TLSv1_1
         with pytest.raises(ssl.SSLError), secure.connect() as connection:
             old.wrap_socket(connection)

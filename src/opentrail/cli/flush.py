@@ -8,8 +8,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from opentrail.cli.options import add_settings, read_settings
-from opentrail.core.errors import ConfigError
+from opentrail.cli.options import add_settings, read_settings, require_data
 from opentrail.server.control import call_server
 
 EXAMPLES = """\
@@ -32,8 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Ask the server that runs on the data folder, or deliver from here where none does."""
     settings = read_settings(arguments)
-    if not settings.data_dir.is_dir():
-        raise ConfigError(f"--data-dir {settings.data_dir}: there is no such folder; `opentrail serve` makes it")
+    require_data(settings)
     answer: Mapping[str, Any] | None = call_server(settings.data_dir, {"command": "flush", "digest": arguments.digest})
     if answer is None:
         from opentrail.server.runtime import open_runtime  # noqa: PLC0415  only without a server

@@ -7,8 +7,7 @@ import json
 from datetime import datetime
 from typing import Any
 
-from opentrail.cli.options import add_settings, read_settings
-from opentrail.core.errors import ConfigError
+from opentrail.cli.options import add_settings, read_settings, require_data
 from opentrail.server.control import call_server
 
 EXAMPLES = """\
@@ -30,8 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """List or rotate."""
     settings = read_settings(arguments)
-    if not settings.data_dir.is_dir():
-        raise ConfigError(f"--data-dir {settings.data_dir}: there is no such folder; `opentrail serve` makes it")
+    require_data(settings)
     request = {"command": f"keys-{arguments.action}", "region": arguments.region or ""}
     answer = call_server(settings.data_dir, request)
     if answer is None:

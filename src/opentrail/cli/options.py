@@ -7,6 +7,7 @@ import os
 from dataclasses import fields
 from pathlib import Path
 
+from opentrail.core.errors import ConfigError
 from opentrail.server.config import Settings, load_settings
 
 
@@ -39,3 +40,17 @@ def read_settings(arguments: argparse.Namespace) -> Settings:
     }
     config = arguments.config or os.environ.get("OPENTRAIL_CONFIG")
     return load_settings(flags, os.environ, Path(config) if config else None)
+
+
+def require_data(settings: Settings) -> None:
+    """Let a command go on where there is an installation alone: it must not make one in whatever folder was named.
+
+    Raises ``ConfigError``.
+    """
+    folder = settings.data_dir
+    if not folder.is_dir():
+        raise ConfigError(f"--data-dir {folder}: there is no such folder; `opentrail serve` makes it")
+    if not (folder / "journal").is_dir():
+        raise ConfigError(
+            f"--data-dir {folder}: nothing of Opentrail's lies there; `opentrail serve` makes what it needs"
+        )

@@ -15,6 +15,9 @@ from opentrail.server.catalog import BotocoreCatalog
 from opentrail.server.config import Settings
 from opentrail.server.service_table import SERVICES
 
+_NOT_LISTED = """\
+What is not listed answers with its protocol's own error (`NotImplemented`, HTTP 501, or `UnknownOperationException`,
+HTTP 400), and is recorded all the same."""
 _NOTE = "<!-- made by `make docs`; change the code, not this page -->\n"
 
 
@@ -26,16 +29,15 @@ def configuration_page() -> str:
         default = ",".join(item.default) if isinstance(item.default, tuple) else item.default
         shown = "" if default in ("", None) else f"`{default}`"
         metavar = item.metadata["metavar"].replace("|", "\\|")
-        rows.append(
-            f"| `--{dashed} {metavar}` | `OPENTRAIL_{item.name.upper()}` | `{dashed}` | {shown} | {item.metadata['help']} |"
-        )
+        cells = (f"`--{dashed} {metavar}`", f"`OPENTRAIL_{item.name.upper()}`", f"`{dashed}`", shown)
+        rows.append(f"| {' | '.join(cells)} | {item.metadata['help']} |")
     table = "\n".join(rows)
     return f"""{_NOTE}
 # Configuration
 
 Every setting can be given as a flag of `opentrail serve`, as an environment variable, or in a TOML file named with
-`--config FILE` (or `OPENTRAIL_CONFIG`). A flag beats a variable, a variable beats the file. Durations are written `90s`,
-`5m`, `1h`, `30d`; sizes `64KB`, `10MB`. In TOML a list may be an array.
+`--config FILE` (or `OPENTRAIL_CONFIG`). A flag beats a variable, a variable beats the file. Durations are written
+`90s`, `5m`, `1h`, `30d`; sizes `64KB`, `10MB`. In TOML a list may be an array.
 
 {table}
 
@@ -79,10 +81,7 @@ def commands_page() -> str:
 def operations_page() -> str:
     """``docs/operations.md``: every operation that is implemented, and how many its service has."""
     catalog = BotocoreCatalog()
-    parts = [
-        f"{_NOTE}\n# Supported operations\n\nWhat is not listed answers with its protocol's own error (`NotImplemented`, "
-        "HTTP 501, or `UnknownOperationException`, HTTP 400), and is recorded all the same.\n"
-    ]
+    parts = [f"{_NOTE}\n# Supported operations\n\n{_NOT_LISTED}\n"]
     for name, operations in sorted(SERVICES.items()):
         model = catalog.service(name)
         parts.append(f"## {name}: {len(operations)} of {len(model.operations)}\n")

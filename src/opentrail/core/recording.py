@@ -254,7 +254,7 @@ def _cut(text: str) -> str:
 
 
 def _collect(value: Any, hidden: list[str]) -> None:
-    """Remember every text within a hidden ``value``; those under four letters hide nothing and would blot the record."""
+    """Remember every text within a hidden ``value``; under four letters it hides nothing and would blot the record."""
     if isinstance(value, str):
         if len(value) >= 4:
             hidden.append(value)

@@ -28,6 +28,7 @@ class Metrics:
             ["code"],
             registry=self._registry,
         )
+        self.refusals = 0  # of all codes
         self._children: dict[tuple[str, str, int], Counter] = {}
         self._registry.register(_Readings(tuple(readings)))
 
@@ -43,6 +44,7 @@ class Metrics:
 
     def count_refusal(self, code: str) -> None:
         """A request was refused before its caller was proven."""
+        self.refusals += 1
         self._refused.labels(code).inc()
 
     def render(self) -> tuple[str, bytes]:

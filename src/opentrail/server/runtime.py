@@ -61,6 +61,7 @@ class Runtime:
     door: FrontDoor
     worker: DeliveryWorker
     keys: RsaKeyFiles
+    journal: Journal
     wakeup: Wakeup
     clock: Callable[[], datetime]
 
@@ -122,6 +123,7 @@ def open_runtime(settings: Settings, clock: Callable[[], datetime] = utc_now) ->
                 door=_build_door(installation, endpoint, worker, threads, clock),
                 worker=worker,
                 keys=installation.keys,
+                journal=installation.journal,
                 wakeup=installation.wakeup,
                 clock=clock,
             )

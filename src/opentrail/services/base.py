@@ -20,8 +20,8 @@ Deps = TypeVar("Deps")
 class Permission:
     """An action on a resource that the caller needs (``s3:PutObject`` on ``arn:aws:s3:::b/k``).
 
-    ``resource_account`` owns the resource; ``resource_policy`` is the resource's own policy document as JSON text, where
-    it has one; ``context`` adds condition keys (``{"s3:prefix": ["a/"]}``), lower-case names.
+    ``resource_account`` owns the resource; ``resource_policy`` is the resource's own policy document as JSON text,
+    where it has one; ``context`` adds condition keys (``{"s3:prefix": ["a/"]}``), lower-case names.
     """
 
     action: str

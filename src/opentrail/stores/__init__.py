@@ -1,0 +1,1 @@
+"""Object stores: one contract (``base``), and the media behind it; ``opening`` finds one by its URL."""

@@ -12,8 +12,8 @@ Rules of every store (``testing.StoreContract`` holds them to it):
   own marks (memory, local) for this one.  Entries added to the mapping while ``data`` is being read are kept by stores
   that write metadata after the data (memory, local), and only there.
 * The world's failures are ``StoreError`` (``retryable`` says more), a missing key is ``NoSuchObject``, a key that the
-  medium cannot hold is ``UnusableKey`` (the file system's path limit; what ``object_store`` cannot write in a URL).  What the data's
-  own iterator raises passes through ``put`` unchanged, and nothing is stored.
+  medium cannot hold is ``UnusableKey`` (a path too long for the file system; what obstore cannot write in a URL).  What
+  the data's own iterator raises passes through ``put`` unchanged, and nothing is stored.
 * Calls block; stores may be called from several threads at once.
 """
 
@@ -31,7 +31,7 @@ KEY_LIMIT_BYTES = 2048
 METADATA_LIMIT_BYTES = 24 * 1024
 
 
-class UnusableKey(StoreError):
+class UnusableKey(StoreError):  # noqa: N818  as NoSuchObject: a fact about the key
     """No object can have this key in this store, whatever is tried."""
 
     def __init__(self, why: str) -> None:
@@ -61,7 +61,7 @@ class ObjectStore(Protocol):
     """A map of keys to objects."""
 
     def put(self, key: str, data: bytes | Iterable[bytes], metadata: Mapping[str, str]) -> ObjectInfo:
-        """Store ``data`` with ``metadata`` (at most 24 KB, of a medium less) under ``key``, replacing what was there."""
+        """Store ``data`` with ``metadata`` (24 KB at most; some media take less) under ``key``, over what was there."""
         ...
 
     def get(self, key: str, *, start: int = 0, end: int | None = None) -> StoredObject:
@@ -77,7 +77,7 @@ class ObjectStore(Protocol):
         ...
 
     def list(self, prefix: str, *, start_after: str = "") -> Iterator[ObjectInfo]:
-        """Every object whose key starts with ``prefix`` and sorts after ``start_after``, in byte order, lazily."""
+        """Every object whose key starts with ``prefix`` and comes after ``start_after``, in byte order, lazily."""
         ...
 
     def delete(self, key: str) -> None:

@@ -1,7 +1,7 @@
 """Objects as files below a folder: what a person sees there is the bucket.
 
-``bucket/a/b.gz`` lies at ``ROOT/bucket/a/b.gz`` with its metadata beside it (``local_names``, ``local_sidecars``).  Needs a
-file system with POSIX renames, case-sensitive names and ordered metadata (ext4, xfs, btrfs, zfs).  Rules:
+``bucket/a/b.gz`` lies at ``ROOT/bucket/a/b.gz`` with its metadata beside it (``local_names``, ``local_sidecars``).
+Needs a file system with POSIX renames, case-sensitive names and ordered metadata (ext4, xfs, btrfs, zfs).  Rules:
 
 * A large object is made durable in its own files before ``put`` returns (``local_objects``); a small one by one shared
   flush of the write log (``local_log``), and its files follow within milliseconds (``local_backlog``).
@@ -10,7 +10,8 @@ file system with POSIX renames, case-sensitive names and ordered metadata (ext4,
 * A failed flush is not retryable, a full disk is; neither leaves debris.
 """
 
-# ruff: noqa: PTH  paths are text, as system calls want them; making Path objects costs more than the calls
+# Paths are text, as system calls want them; making Path objects costs more than the calls.
+# ruff: noqa:
 
 from __future__ import annotations
 

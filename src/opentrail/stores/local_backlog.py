@@ -2,8 +2,8 @@
 
 Rules:
 
-* Changes of one key come in the order of the log (the caller holds the key's lock for ``add``); they are applied in that
-  order, and one that another has overtaken is passed over.
+* Changes of one key come in the order of the log (the caller holds the key's lock for ``add``); they are applied in
+  that order, and one that another has overtaken is passed over.
 * A change leaves memory only after it is in its files, so a reader who asks here first misses nothing.
 * What cannot be written now (a full disk) is tried again every second and stays in memory; ``add`` refuses, retryable,
   when too much waits.  What is in the log survives either way.

@@ -1,11 +1,12 @@
 """Keys below a folder in byte order, one folder in memory at a time.
 
-A folder's entries sort by the first bytes of the keys that they hold: a file by its component, a folder by its component
-with "/", a continuation by its piece.  Those ranges do not overlap (``local_names`` cuts components so), so a walk in
-that order yields keys in order, and a whole folder is passed over when its range lies outside the asked one.
+A folder's entries sort by the first bytes of the keys that they hold: a file by its component, a folder by its
+component with "/", a continuation by its piece.  Those ranges do not overlap (``local_names`` cuts components so), so a
+walk in that order yields keys in order, and a whole folder is passed over when its range lies outside the asked one.
 """
 
-# ruff: noqa: PTH  paths are text, as system calls want them; making Path objects costs more than the calls
+# Paths are text, as system calls want them; making Path objects costs more than the calls.
+# ruff: noqa:
 
 from __future__ import annotations
 

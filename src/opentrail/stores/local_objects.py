@@ -7,7 +7,8 @@
 * A lock is never held while something else is waited for.
 """
 
-# ruff: noqa: PTH  paths are text, as system calls want them; making Path objects costs more than the calls
+# Paths are text, as system calls want them; making Path objects costs more than the calls.
+# ruff: noqa:
 
 from __future__ import annotations
 

@@ -1,12 +1,15 @@
 """Metadata beside the data: what a sidecar file ``.NAME%meta`` says of the data file ``NAME``.
 
-A sidecar is JSON, ``{"entries": [{"file": [inode, mtime_ns, size], "etag": ..., "modified_ns": ..., "metadata": {...}}, ...]}``, the newest
-first.  An entry belongs to the one data file whose mark it carries.  A put renames the sidecar with entries [new, old]
-into place before the data, so whichever data file a reader has open, and at whatever point a crash fell, the entry
-that matches is the truth: data and metadata change in one step, the renaming of the data.
+A sidecar is JSON, the newest entry first::
 
-A data file that matches no entry came or changed by other hands (a copied bucket, an editor, a forger).  Its metadata are
-the newest entry's, without what vouched for the old bytes (``etag``, checksums); a copy that kept time and size is
+    {"entries": [{"file": [inode, mtime_ns, size], "etag": ..., "modified_ns": ..., "metadata": {...}}, ...]}
+
+An entry belongs to the one data file whose mark it carries.  A put renames the sidecar with entries [new, old] into
+place before the data, so whichever data file a reader has open, and at whatever point a crash fell, the entry that
+matches is the truth: data and metadata change in one step, the renaming of the data.
+
+A data file that matches no entry came or changed by other hands (an editor, a forger).  Its metadata are the newest
+entry's, without what vouched for the old bytes (``etag``, checksums); a copy that kept time and size is
 taken for the original.
 """
 

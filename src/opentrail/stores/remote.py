@@ -4,7 +4,8 @@ Rules:
 
 * Metadata are the object's own: ``content-type`` and its like are headers, ``x-amz-meta-NAME`` is the user metadata
   ``NAME``, so that every other reader sees ``x-amz-meta-signature`` where AWS puts it.  What the wire cannot carry
-  (characters, an empty value, names of ours alone; for Azure also a hyphen) is JSON in one user metadata, ``opentrail``.
+  (characters, an empty value, names of ours alone; for Azure also a hyphen) is JSON in one user metadata,
+  ``opentrail``.
 * A key is kept as it is, or refused: obstore writes no empty, ``.`` or ``..`` component and no control character.
 * Order is the bucket's.  S3, Google and Azure list by bytes; SeaweedFS sorts ``a/b`` before ``a.txt``.
 * An etag is the bucket's own mark; ``etag`` in the metadata is not kept.
@@ -155,7 +156,7 @@ class RemoteStore:
                 packed[name] = value
             elif name in _HEADERS:
                 attributes[_HEADERS[name]] = value
-            elif user != name and user != _PACK and self._names.fullmatch(user):
+            elif user not in (name, _PACK) and self._names.fullmatch(user):
                 attributes[user] = value
             else:
                 packed[name] = value

@@ -114,11 +114,8 @@ class Endpoint:
         request_id = f"{number:016X}"
         route = identify(request, None, Scope(signing_name="s3", region=region), self.catalog)
         try:
-            if route.operation is None:
-                raise route.fault or ServiceFault("MethodNotAllowed", status=405)
-            entry = S3_OPERATIONS.get(route.operation.name)
-            if entry is None:
-                raise ServiceFault("NotImplemented", status=501)
+            assert route.operation is not None
+            entry = S3_OPERATIONS[route.operation.name]
             streaming = route.operation.streaming_input is not None
             call = ApiCall(
                 operation=route.operation,

@@ -57,7 +57,8 @@ def test_pages_are_the_whole(s3: Any, bucket: str, keys: list[str], operation: s
             assert found == naive(keys, prefix, delimiter), (prefix, delimiter)
 
 
-def test_an_entry_says_what_the_object_is(s3: Any, bucket: str, keys: list[str]) -> None:
+@pytest.mark.usefixtures("keys")
+def test_an_entry_says_what_the_object_is(s3: Any, bucket: str) -> None:
     for each in s3.list_objects_v2(Bucket=bucket, FetchOwner=True)["Contents"]:
         head = s3.head_object(Bucket=bucket, Key=each["Key"])
         assert (each["ETag"], each["Size"]) == (head["ETag"], head["ContentLength"])

@@ -29,6 +29,7 @@ from opentrail.core.wire.routing import Route
 Fields = tuple[tuple[str, str], ...]
 
 _DATED_PREFIX = re.compile(r"(\w+)_([0-9]{8})")
+_UNREADABLE = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")  # XML 1.0, section 2.2
 _DEFAULT_STATUS = 400
 
 
@@ -97,7 +98,9 @@ def _safe(headers: Fields) -> Fields:
 
 
 def _text(name: str, value: object) -> str:
-    return f"<{name}>{codec_xml.escape(str(value))}</{name}>"
+    """An element of an error, readable whatever it quotes: what XML cannot hold is replaced."""
+    text = _UNREADABLE.sub("\ufffd", str(value))
+    return f"<{name}>{codec_xml.escape(text)}</{name}>"
 
 
 def _xml_details(told: _Fault) -> str:

@@ -204,6 +204,8 @@ class ServiceModel:
         self._named: dict[str, Shape] = {}
         self._variants: dict[tuple[str, str], Shape] = {}
         self._members: dict[str, Mapping[str, Shape]] = {}
+        self._parts: dict[tuple[str, str], Shape] = {}
+        self._operation_shapes: dict[tuple[str, str], Shape | None] = {}
         self._errors_by_code: dict[str, Shape] | None = None
         self.operations: Mapping[str, Operation] = MappingProxyType(
             {key: self._operation(key, raw) for key, raw in self._operations.items()}
@@ -237,12 +239,19 @@ class ServiceModel:
 
     def part_of(self, name: str, part: str) -> Shape:
         """The ``member`` of the list ``name``, or the ``key`` or ``value`` of the map."""
-        return self._resolve(self._shapes[name][part])
+        key = (name, part)
+        shape = self._parts.get(key)
+        if shape is None:
+            shape = self._parts[key] = self._resolve(self._shapes[name][part])
+        return shape
 
     def operation_shape(self, operation: str, part: str) -> Shape | None:
         """The ``input`` or ``output`` shape of ``operation``, where it has one."""
-        reference = self._operations[operation].get(part)
-        return None if reference is None else self._resolve(reference)
+        key = (operation, part)
+        if key not in self._operation_shapes:
+            reference = self._operations[operation].get(part)
+            self._operation_shapes[key] = None if reference is None else self._resolve(reference)
+        return self._operation_shapes[key]
 
     def error(self, code: str) -> Shape | None:
         """The exception shape whose wire code, or whose name, is ``code``."""

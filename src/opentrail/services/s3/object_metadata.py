@@ -1,7 +1,8 @@
 """An object's metadata between S3's members and the store: headers, user metadata, tags, checksum, parts.
 
-In the store everything is text under the name of the header that carries it (``stores.base``); ``x-amz-tagging`` the tags as a JSON object, ``x-amz-mp-parts`` the sizes of the parts of a multipart upload
-(``8388608*3,17``: runs of equal sizes).
+In the store everything is text under the name of the header that carries it (``stores.base``); ``x-amz-tagging`` is the
+tags as a JSON object, ``x-amz-mp-parts`` the sizes of the parts of a multipart upload (``8388608*3,17``: runs of equal
+sizes).
 """
 
 from __future__ import annotations
