@@ -3,9 +3,9 @@
     python benchmarks/calls.py [--seconds 5] [--clients 64] [--rounds 3]
 
 Both servers answer the same bytes from the same client, in turn, in one run: sts:GetCallerIdentity, and s3:PutObject
-of 1 KB.  The client sends requests that were signed once (a signature holds for 15 minutes) over keep-alive connections;
-moto_server closes each, so there the client connects anew.  CPU is the server process's user and system time.  Each
-figure is the median of the rounds.
+of 1 KB.  The client sends requests that were signed once (a signature holds for 15 minutes) and keeps its connections;
+moto_server closes each, so there it connects anew.  CPU is the server process's user and system time.  Each figure is
+the median of the rounds.
 """
 
 from __future__ import annotations

@@ -19,11 +19,11 @@ from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.compat import HTTPHeaders
 from botocore.config import Config
 
-from opentrail.core.calls import ApiCall
 from opentrail.core.errors import ServiceFault
+from opentrail.core.http import Headers, HttpRequest, HttpResponse
 from opentrail.core.identity import Identity, root_identity
+from opentrail.core.wire.calls import ApiCall
 from opentrail.core.wire.faults import format_fault
-from opentrail.core.wire.http import Headers, HttpRequest, HttpResponse
 from opentrail.core.wire.protocols import format_response, parse_request
 from opentrail.core.wire.routing import Scope, identify
 from opentrail.server.catalog import BotocoreCatalog

@@ -26,7 +26,7 @@ from opentrail.core.checksums import (
     require_type,
 )
 from opentrail.core.errors import ServiceFault
-from opentrail.core.wire.http import Headers
+from opentrail.core.http import Headers
 
 _BOTOCORE: Any = httpchecksum
 

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from opentrail.core.checksums import PayloadCheck
 from opentrail.core.errors import ServiceFault
+from opentrail.core.http import Headers, HttpRequest
 from opentrail.core.sigv4 import (
     STREAMING_SIGNED,
     STREAMING_SIGNED_TRAILER,
@@ -26,7 +27,6 @@ from opentrail.core.sigv4 import (
     verify_signature,
 )
 from opentrail.core.wire.chunked import ChunkedDecoder, ChunkSigner, chunked_decoder, is_chunked
-from opentrail.core.wire.http import Headers, HttpRequest
 
 # Amazon S3 API reference, "Signature Calculations ... (Chunked Upload)": 66,560 letters, chunks of 64 KB and 1 KB.
 SECRET = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from opentrail.core.calls import ApiCall, Outcome
 from opentrail.core.errors import ServiceFault
+from opentrail.core.http import Headers, HttpRequest, Tls
 from opentrail.core.identity import Identity, IdentityType, root_identity, service_identity
-from opentrail.core.record_rules import RecordRules, parse_rules
 from opentrail.core.recording import MAX_EVENT_BYTES, Recipient, build_event, encode_record, format_java_date
-from opentrail.core.wire.http import Headers, HttpRequest, Tls
+from opentrail.core.recording.rules import RecordRules, parse_rules
+from opentrail.core.wire.calls import ApiCall, Outcome
 from opentrail.core.wire.model import Shape
 from opentrail.server.catalog import BotocoreCatalog
 

@@ -17,7 +17,8 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from opentrail.core.errors import ServiceFault
-from opentrail.core.sigv2 import (
+from opentrail.core.http import Headers, HttpRequest
+from opentrail.core.sigv4.sigv2 import (
     SIGNED_PARAMETERS,
     QueryAuthorization,
     is_query_signed,
@@ -27,7 +28,6 @@ from opentrail.core.sigv2 import (
     verify_query_signature,
     with_query_headers,
 )
-from opentrail.core.wire.http import Headers, HttpRequest
 from opentrail.core.wire.rest_routes import router
 from opentrail.server.catalog import BotocoreCatalog
 

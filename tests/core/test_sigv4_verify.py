@@ -19,6 +19,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from opentrail.core.errors import ServiceFault
+from opentrail.core.http import Headers, HttpRequest
 from opentrail.core.sigv4 import (
     Authorization,
     Family,
@@ -37,7 +38,6 @@ from opentrail.core.sigv4 import (
     wrong_region,
 )
 from opentrail.core.sigv4.canonical import canonical_headers, canonical_path, canonical_request
-from opentrail.core.wire.http import Headers, HttpRequest
 
 KEY_ID = "AKIAIOSFODNN7EXAMPLE"
 SECRET = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"

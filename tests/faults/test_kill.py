@@ -63,6 +63,7 @@ def test_kills_under_load_lose_nothing(make_server: MakeServer) -> None:
     check_load(server, load)
     let_the_cli_judge(server)
     assert len(load.answered()) > 500, describe(load)
+    assert "recovered the record of" in server.log(), "some kills came between an intent and its event"
 
 
 @pytest.mark.long

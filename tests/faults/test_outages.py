@@ -32,6 +32,8 @@ from opentrail.testing.delivered_trail import (
     more_than_once,
 )
 from opentrail.testing.live_server import HOME, LiveServer
+from opentrail.testing.load import Load
+from opentrail.testing.load_check import check_load
 from opentrail.testing.seaweed import SeaweedServer, find_weed
 
 MakeServer = Callable[..., LiveServer]
@@ -324,6 +326,33 @@ def test_a_journal_without_room_and_calls_that_pass(mount_disk: MountDisk, make_
     disk.free()
     wait_for(lambda: health_of(server) == "ok", "waiting for what is owed to be paid")
     caller.check()  # what was answered without a record has one now, and only one
+
+
+@pytest.mark.parametrize("place", ["data/journal", "data"])
+def test_a_disk_that_is_full_now_and_then_under_load(
+    mount_disk: MountDisk, make_server: MakeServer, place: str
+) -> None:
+    """And a server that is killed while it is full: intents without an event, events that are owed."""
+    disk = mount_disk(place, "8m" if place == "data/journal" else "96m")
+    server = make_server(*OPTIONS, "--journal-segment-bytes", "256KB")
+    server.start()
+    make_trail(server, DATA_BUCKET, LOG_BUCKET)
+    load = Load(server, DATA_BUCKET, clients=6, seed=4)
+    for number in range(4):
+        load.begin()
+        time.sleep(0.5)
+        disk.fill()
+        time.sleep(1)
+        if number % 2:
+            server.kill()
+        disk.free()
+        load.end()
+        if number % 2:
+            server.start()
+    refused = sum(client.refused for client in load.clients)
+    assert refused > 0, "the disk was full"
+    wait_for(lambda: health_of(server) == "ok", "waiting for good health")
+    check_load(server, load)
 
 
 def test_objects_without_room(mount_disk: MountDisk, make_server: MakeServer) -> None:

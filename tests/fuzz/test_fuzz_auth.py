@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from opentrail.core.arn import compile_wildcard, parse_arn
 from opentrail.core.checksums import BY_HEADER, PayloadCheck
 from opentrail.core.errors import FormatError, ServiceFault
+from opentrail.core.http import Headers, HttpRequest
 from opentrail.core.identity import ANONYMOUS, root_identity
 from opentrail.core.policy import (
     AuthorizationRequest,
@@ -29,7 +30,6 @@ from opentrail.core.policy import (
 from opentrail.core.policy.conditions import OPERATORS
 from opentrail.core.sigv4 import Family, parse_authorization, peek_scope, s3_payload_hash, verify_signature
 from opentrail.core.wire.chunked import ChunkedDecoder, ChunkSigner
-from opentrail.core.wire.http import Headers, HttpRequest
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 _LATIN = st.text(st.characters(max_codepoint=255), max_size=30)

@@ -10,9 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from opentrail.core.errors import FormatError, ServiceFault
+from opentrail.core.http import Headers, HttpRequest
 from opentrail.core.wire import codec_cbor, codec_json, codec_query, codec_xml
 from opentrail.core.wire.faults import format_fault
-from opentrail.core.wire.http import Headers, HttpRequest
 from opentrail.core.wire.protocols import parse_request
 from opentrail.core.wire.routing import Scope, identify
 from opentrail.server.catalog import BotocoreCatalog

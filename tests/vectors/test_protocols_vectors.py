@@ -26,8 +26,8 @@ from botocore.serialize import create_serializer
 from botocore.utils import parse_timestamp
 
 from opentrail.core.errors import ServiceFault
+from opentrail.core.http import Headers, HttpRequest, HttpResponse
 from opentrail.core.wire.faults import format_fault
-from opentrail.core.wire.http import Headers, HttpRequest, HttpResponse
 from opentrail.core.wire.model import ServiceModel, Shape
 from opentrail.core.wire.protocols import format_response, parse_request
 from opentrail.core.wire.routing import Route, Scope, identify

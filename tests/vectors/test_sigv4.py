@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 from opentrail.core.errors import ServiceFault
+from opentrail.core.http import Headers, HttpRequest
 from opentrail.core.sigv4 import Family, parse_authorization, sign, signing_key, string_to_sign, verify_signature
 from opentrail.core.sigv4.canonical import canonical_headers, canonical_path, canonical_request
-from opentrail.core.wire.http import Headers, HttpRequest
 
 SECRET = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
 NOW = datetime(2015, 8, 30, 12, 36, tzinfo=UTC)

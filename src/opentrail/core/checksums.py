@@ -19,7 +19,7 @@ from typing import Any, Protocol
 from isal import isal_zlib
 
 from opentrail.core.errors import ServiceFault
-from opentrail.core.wire.http import Headers
+from opentrail.core.http import Headers
 
 COMPOSITE = "COMPOSITE"
 FULL_OBJECT = "FULL_OBJECT"

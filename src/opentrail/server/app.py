@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 from opentrail.core.errors import OpentrailError
-from opentrail.core.wire.http import Headers, HttpRequest, HttpResponse, Tls
+from opentrail.core.http import Headers, HttpRequest, HttpResponse, Tls
 from opentrail.server.bodies import Receive, RequestBody
 from opentrail.server.call_threads import CallThreads
 from opentrail.server.calls import FrontDoor, handle_call

@@ -14,13 +14,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from opentrail.core.errors import ServiceFault
+from opentrail.core.http import HttpRequest
 from opentrail.core.identity import ANONYMOUS, Identity
-from opentrail.core.sigv2 import (
-    QueryAuthorization,
-    is_query_signed,
-    parse_query_authorization,
-    verify_query_signature,
-)
 from opentrail.core.sigv4 import (
     Authorization,
     Family,
@@ -32,7 +27,12 @@ from opentrail.core.sigv4 import (
     unknown_key,
     verify_signature,
 )
-from opentrail.core.wire.http import HttpRequest
+from opentrail.core.sigv4.sigv2 import (
+    QueryAuthorization,
+    is_query_signed,
+    parse_query_authorization,
+    verify_query_signature,
+)
 from opentrail.core.wire.routing import Route
 from opentrail.state.identities import KeyRecord
 

@@ -12,7 +12,6 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
-from opentrail.core.calls import ApiCall
 from opentrail.core.errors import FormatError, ServiceFault
 from opentrail.core.identity import Identity, IdentityType
 from opentrail.core.policy import (
@@ -27,6 +26,7 @@ from opentrail.core.policy import (
     parse_policy,
     principal_context,
 )
+from opentrail.core.wire.calls import ApiCall
 from opentrail.services.base import OperationEntry, Permission
 from opentrail.state.identities import KeyRecord
 

@@ -20,15 +20,15 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import unquote
 
-from opentrail.core.calls import ApiCall, Outcome
 from opentrail.core.errors import ServiceFault
 from opentrail.core.events import Event
-from opentrail.core.record_rules import RecordRules
+from opentrail.core.http import ByteStream, HttpRequest, HttpResponse
 from opentrail.core.recording import Recipient, build_event
-from opentrail.core.sigv2 import is_query_signed, with_query_headers
+from opentrail.core.recording.rules import RecordRules
 from opentrail.core.sigv4 import CredentialScope, peek_scope
+from opentrail.core.sigv4.sigv2 import is_query_signed, with_query_headers
+from opentrail.core.wire.calls import ApiCall, Outcome
 from opentrail.core.wire.faults import format_fault
-from opentrail.core.wire.http import ByteStream, HttpRequest, HttpResponse
 from opentrail.core.wire.model import ServiceModel
 from opentrail.core.wire.protocols import format_response, parse_request
 from opentrail.core.wire.routing import Catalog, Route, Scope, identify

@@ -8,8 +8,8 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from opentrail.core.calls import ApiCall, Outcome
 from opentrail.core.errors import ServiceFault, StorageError
+from opentrail.core.wire.calls import ApiCall, Outcome
 from opentrail.core.wire.model import Operation, ServiceModel
 from opentrail.core.wire.routing import Route
 from opentrail.server.authorisation import Authoriser, Verdict

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from opentrail.core.calls import ApiCall
 from opentrail.core.errors import ServiceFault
+from opentrail.core.wire.calls import ApiCall
 from opentrail.core.wire.model import Operation
 from opentrail.core.wire.validation import Violation, format_violations, validate
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from opentrail.core.checksums import PayloadCheck
+from opentrail.core.http import Headers, HttpRequest
 from opentrail.core.sigv4 import UNSIGNED_PAYLOAD, Authorization, s3_payload_hash
 from opentrail.core.wire.chunked import ChunkedDecoder, chunked_decoder, is_chunked
-from opentrail.core.wire.http import Headers, HttpRequest
 
 MAX_LENGTH_DIGITS = 18  # an exabyte: longer numbers are no lengths
 

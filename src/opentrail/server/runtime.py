@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 
 from opentrail.core.errors import ConfigError, JournalError, StorageError
-from opentrail.core.record_rules import RecordRules, parse_rules
+from opentrail.core.recording.rules import RecordRules, parse_rules
 from opentrail.delivery.courier import Courier, Delivery
 from opentrail.delivery.follower import LogFileFollower
 from opentrail.delivery.ledger import Ledger

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from opentrail.core.calls import ApiCall, Outcome
 from opentrail.core.errors import ServiceFault
+from opentrail.core.http import Headers, HttpRequest
 from opentrail.core.identity import service_identity
 from opentrail.core.policy import AuthorizationRequest, Decision
-from opentrail.core.record_rules import RecordRules
 from opentrail.core.recording import Recipient, build_event
-from opentrail.core.wire.http import Headers, HttpRequest
+from opentrail.core.recording.rules import RecordRules
+from opentrail.core.wire.calls import ApiCall, Outcome
 from opentrail.core.wire.routing import Catalog
 from opentrail.delivery.ledger import StagedObject
 from opentrail.server.authorisation import Authoriser

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from opentrail.core.calls import ApiCall
+from opentrail.core.wire.calls import ApiCall
 
 Deps = TypeVar("Deps")
 

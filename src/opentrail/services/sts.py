@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from opentrail.core.calls import ApiCall
+from opentrail.core.wire.calls import ApiCall
 from opentrail.services.base import OperationEntry, Permission
 
 

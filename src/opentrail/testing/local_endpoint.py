@@ -17,9 +17,9 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
 
+from opentrail.core.http import Headers, HttpRequest
 from opentrail.core.sigv4 import canonical_request, sign, signing_key, string_to_sign
 from opentrail.core.sigv4.canonical import canonical_headers, canonical_path, s3_canonical_paths
-from opentrail.core.wire.http import Headers, HttpRequest
 from opentrail.journal.base import EntryKind, Journal, StoredEntry
 from opentrail.server.app import Application
 from opentrail.server.config import Settings

@@ -15,7 +15,7 @@ from botocore.model import OperationModel
 from botocore.model import ServiceModel as BotocoreModel
 from botocore.serialize import create_serializer
 
-from opentrail.core.wire.http import Headers, HttpRequest
+from opentrail.core.http import Headers, HttpRequest
 from opentrail.core.wire.model import ServiceModel, Shape
 from opentrail.server.catalog import BotocoreCatalog
 

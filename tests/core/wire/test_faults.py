@@ -7,8 +7,8 @@ import json
 import pytest
 
 from opentrail.core.errors import ServiceFault
+from opentrail.core.http import HttpResponse
 from opentrail.core.wire.faults import format_fault
-from opentrail.core.wire.http import HttpResponse
 from opentrail.core.wire.protocols import format_response
 from opentrail.core.wire.routing import Route
 from opentrail.server.catalog import BotocoreCatalog

@@ -8,7 +8,7 @@ import json
 import pytest
 
 from opentrail.core.errors import ServiceFault
-from opentrail.core.wire.http import Headers, HttpRequest
+from opentrail.core.http import Headers, HttpRequest
 from opentrail.core.wire.inflate import MAX_BYTES
 from opentrail.core.wire.protocols import parse_request
 from opentrail.core.wire.routing import Route, Scope, identify

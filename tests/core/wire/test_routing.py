@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from opentrail.core.errors import ServiceFault
-from opentrail.core.wire.http import Headers, HttpRequest
+from opentrail.core.http import Headers, HttpRequest
 from opentrail.core.wire.protocols import parse_request
 from opentrail.core.wire.routing import Route, Scope, identify
 from opentrail.core.wire.s3 import bucket_of_host

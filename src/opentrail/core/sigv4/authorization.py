@@ -16,9 +16,9 @@ from email.utils import parsedate_to_datetime
 from typing import NamedTuple, NoReturn
 from urllib.parse import unquote_plus
 
+from opentrail.core.http import HttpRequest
 from opentrail.core.sigv4 import faults
 from opentrail.core.sigv4.faults import ALGORITHM, Family
-from opentrail.core.wire.http import HttpRequest
 
 MAX_EXPIRES_SECONDS = 604_800
 

@@ -14,7 +14,7 @@ import hashlib
 import re
 from urllib.parse import quote, unquote_to_bytes
 
-from opentrail.core.wire.http import Headers, HttpRequest
+from opentrail.core.http import Headers, HttpRequest
 
 _PLAIN_PATH = re.compile(r"/[A-Za-z0-9_.~/-]*")
 _PLAIN = re.compile(r"[A-Za-z0-9_.~-]*")

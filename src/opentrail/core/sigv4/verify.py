@@ -11,6 +11,7 @@ import hmac
 from datetime import datetime, timedelta
 from functools import lru_cache
 
+from opentrail.core.http import HttpRequest
 from opentrail.core.sigv4 import faults
 from opentrail.core.sigv4.authorization import Authorization
 from opentrail.core.sigv4.canonical import (
@@ -22,7 +23,6 @@ from opentrail.core.sigv4.canonical import (
     string_to_sign,
 )
 from opentrail.core.sigv4.faults import Family
-from opentrail.core.wire.http import HttpRequest
 
 CLOCK_SKEW = timedelta(minutes=15)
 

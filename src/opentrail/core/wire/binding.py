@@ -25,9 +25,9 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from opentrail.core.errors import FormatError
+from opentrail.core.http import Headers
 from opentrail.core.wire import codec_json
 from opentrail.core.wire.codec_query import decode_pairs
-from opentrail.core.wire.http import Headers
 from opentrail.core.wire.model import Operation, Shape
 from opentrail.core.wire.scalars import at, parse_timestamp, text_formatter, text_parser
 

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from opentrail.core.errors import ServiceFault
+from opentrail.core.http import HttpRequest
 from opentrail.core.sigv4 import (
     EMPTY_SHA256,
     STREAMING_SIGNED,
@@ -31,7 +32,6 @@ from opentrail.core.sigv4 import (
     sign,
     signing_key,
 )
-from opentrail.core.wire.http import HttpRequest
 
 MAX_CHUNK_HEADER_BYTES = 256
 MAX_TRAILER_BYTES = 16 * 1024

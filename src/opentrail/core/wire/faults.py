@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from opentrail.core.errors import ServiceFault
+from opentrail.core.http import HttpResponse
 from opentrail.core.wire import binding, codec_cbor, codec_json, codec_xml, s3
-from opentrail.core.wire.http import HttpResponse
 from opentrail.core.wire.model import Shape
 from opentrail.core.wire.protocols import XML_DECLARATION, encode_text
 from opentrail.core.wire.routing import Route

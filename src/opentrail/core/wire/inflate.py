@@ -9,7 +9,7 @@ from __future__ import annotations
 import zlib
 
 from opentrail.core.errors import ServiceFault
-from opentrail.core.wire.http import Headers, HttpRequest
+from opentrail.core.http import Headers, HttpRequest
 
 MAX_BYTES = 16 * 1024 * 1024
 

@@ -19,8 +19,8 @@ from types import ModuleType
 from typing import Any
 
 from opentrail.core.errors import FormatError, ServiceFault
+from opentrail.core.http import Body, HttpRequest, HttpResponse
 from opentrail.core.wire import binding, codec_cbor, codec_json, codec_query, codec_xml, s3
-from opentrail.core.wire.http import Body, HttpRequest, HttpResponse
 from opentrail.core.wire.inflate import inflate_body, without_gzip
 from opentrail.core.wire.model import Operation, Shape
 from opentrail.core.wire.routing import Route

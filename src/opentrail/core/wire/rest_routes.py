@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import unquote
 
-from opentrail.core.wire.http import Headers
+from opentrail.core.http import Headers
 from opentrail.core.wire.model import Operation, ServiceModel
 
 

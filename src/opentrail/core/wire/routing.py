@@ -18,9 +18,9 @@ from typing import Protocol
 from urllib.parse import unquote
 
 from opentrail.core.errors import ServiceFault
+from opentrail.core.http import HttpRequest
 from opentrail.core.wire import s3
 from opentrail.core.wire.binding import input_binding
-from opentrail.core.wire.http import HttpRequest
 from opentrail.core.wire.inflate import inflate_body
 from opentrail.core.wire.model import Operation, ServiceModel
 from opentrail.core.wire.rest_routes import Match, Router, router

@@ -11,7 +11,7 @@ from base64 import b64encode
 from collections.abc import Collection
 from hashlib import sha384
 
-from opentrail.core.wire.http import Headers
+from opentrail.core.http import Headers
 
 XMLNS = "http://s3.amazonaws.com/doc/2006-03-01/"
 

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from opentrail.core.calls import ApiCall
 from opentrail.core.errors import ServiceFault
 from opentrail.core.selectors import (
     DEFAULT_SELECTORS,
@@ -16,6 +15,7 @@ from opentrail.core.selectors import (
     parse_event_selectors,
 )
 from opentrail.core.trails import Trail
+from opentrail.core.wire.calls import ApiCall
 from opentrail.services.base import OperationEntry
 from opentrail.services.cloudtrail.lookup import (
     CloudTrailDeps,

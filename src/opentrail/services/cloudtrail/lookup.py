@@ -13,10 +13,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from opentrail.core.calls import ApiCall
 from opentrail.core.errors import ServiceFault
 from opentrail.core.public_keys import PublicKey
 from opentrail.core.trails import check_trail_name, parse_trail_arn, trail_arn
+from opentrail.core.wire.calls import ApiCall
 from opentrail.services.base import Permission
 from opentrail.state.deliveries import Deliveries
 from opentrail.state.trails import TrailRevision, Trails

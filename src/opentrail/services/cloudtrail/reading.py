@@ -6,9 +6,9 @@ import base64
 from collections.abc import Mapping
 from typing import Any
 
-from opentrail.core.calls import ApiCall
 from opentrail.core.errors import ServiceFault
 from opentrail.core.trails import Trail
+from opentrail.core.wire.calls import ApiCall
 from opentrail.services.base import OperationEntry
 from opentrail.services.cloudtrail.lookup import (
     CloudTrailDeps,

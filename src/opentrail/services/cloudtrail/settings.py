@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from opentrail.core.calls import ApiCall
 from opentrail.core.errors import ServiceFault
 from opentrail.core.trails import (
     Trail,
@@ -21,6 +20,7 @@ from opentrail.core.trails import (
     check_trail_name,
     trail_arn,
 )
+from opentrail.core.wire.calls import ApiCall
 from opentrail.services.base import OperationEntry, Permission
 from opentrail.services.cloudtrail.lookup import (
     CloudTrailDeps,

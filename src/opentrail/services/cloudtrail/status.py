@@ -7,9 +7,9 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from opentrail.core.calls import ApiCall
 from opentrail.core.events import format_time
 from opentrail.core.trails import Trail
+from opentrail.core.wire.calls import ApiCall
 from opentrail.services.base import OperationEntry
 from opentrail.services.cloudtrail.lookup import (
     CloudTrailDeps,

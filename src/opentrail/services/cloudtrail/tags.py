@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from opentrail.core.calls import ApiCall
 from opentrail.core.errors import ServiceFault
 from opentrail.core.trails import Trail, check_tags, parse_trail_arn
+from opentrail.core.wire.calls import ApiCall
 from opentrail.services.base import OperationEntry, Permission
 from opentrail.services.cloudtrail.lookup import CloudTrailDeps
 from opentrail.state.trails import Snapshot

@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from opentrail.core.calls import ApiCall
 from opentrail.core.errors import ServiceFault
 from opentrail.core.identity import IdentityType
+from opentrail.core.wire.calls import ApiCall
 from opentrail.services.base import Permission
 from opentrail.state.accounts import Accounts
 from opentrail.state.identities import Identities

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from opentrail.core.calls import ApiCall
 from opentrail.core.credentials import ACCESS_KEY_ID_BYTES, SECRET_BYTES, format_access_key_id, format_secret
 from opentrail.core.errors import ServiceFault
+from opentrail.core.wire.calls import ApiCall
 from opentrail.services.base import OperationEntry, Permission
 from opentrail.services.iam.caller import IamDeps, find_user_or_caller, user_permission
 from opentrail.services.iam.paging import paginate

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
-from opentrail.core.calls import ApiCall
 from opentrail.core.errors import FormatError, ServiceFault
+from opentrail.core.wire.calls import ApiCall
 from opentrail.services.base import OperationEntry
 from opentrail.services.iam.caller import IamDeps, find_user, no_such_user, user_permission
 from opentrail.services.iam.paging import paginate

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from opentrail.core.calls import ApiCall
 from opentrail.core.credentials import USER_ID_BYTES, format_user_id
 from opentrail.core.errors import ServiceFault
+from opentrail.core.wire.calls import ApiCall
 from opentrail.services.base import OperationEntry, Permission
 from opentrail.services.iam.caller import (
     IamDeps,

@@ -12,8 +12,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from opentrail.core.calls import ApiCall
 from opentrail.core.errors import ServiceFault
+from opentrail.core.wire.calls import ApiCall
 from opentrail.services.s3.deps import S3Deps
 from opentrail.services.s3.faults import invalid_argument, not_implemented
 from opentrail.services.s3.names import bucket_arn, canonical_id, check_bucket_name, upload_prefix

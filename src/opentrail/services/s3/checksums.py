@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from opentrail.core.checksums import ALGORITHMS, BY_HEADER, FULL_OBJECT, Algorithm, encode_checksum
-from opentrail.core.wire.http import ByteStream, Headers
+from opentrail.core.http import ByteStream, Headers
 from opentrail.services.s3.faults import invalid_request
 from opentrail.services.s3.object_metadata import CHECKSUM_TYPE
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from opentrail.core.calls import ApiCall
 from opentrail.core.checksums import FULL_OBJECT
 from opentrail.core.errors import NoSuchObject
+from opentrail.core.wire.calls import ApiCall
 from opentrail.services.s3.checksums import DEFAULT, add_checksum, algorithm_named, summed
 from opentrail.services.s3.conditions import check_copy_source, check_write_headers
 from opentrail.services.s3.deps import S3Deps

@@ -6,8 +6,8 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from opentrail.core.calls import ApiCall
 from opentrail.core.errors import NoSuchObject, ServiceFault
+from opentrail.core.wire.calls import ApiCall
 from opentrail.services.base import Permission
 from opentrail.state.buckets import Buckets
 from opentrail.stores.base import ObjectInfo, ObjectStore, UnusableKey

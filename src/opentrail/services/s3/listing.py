@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote_plus
 
-from opentrail.core.calls import ApiCall
+from opentrail.core.wire.calls import ApiCall
 from opentrail.services.s3.buckets import decode_token, encode_token
 from opentrail.services.s3.deps import S3Deps
 from opentrail.services.s3.faults import invalid_argument

@@ -14,7 +14,6 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from opentrail.core.calls import ApiCall
 from opentrail.core.checksums import (
     ALGORITHMS,
     COMPOSITE,
@@ -26,6 +25,7 @@ from opentrail.core.checksums import (
     require_type,
 )
 from opentrail.core.errors import ServiceFault
+from opentrail.core.wire.calls import ApiCall
 from opentrail.services.s3.checksums import (
     DEFAULT,
     add_checksum,

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Mapping
 from itertools import groupby
 from typing import Any
 
-from opentrail.core.calls import ApiCall
 from opentrail.core.checksums import BY_HEADER, FULL_OBJECT, Algorithm
 from opentrail.core.errors import ServiceFault
+from opentrail.core.wire.calls import ApiCall
 from opentrail.services.s3.tags import format_tags, parse_tag_header, parse_tags
 from opentrail.stores.base import ObjectInfo
 

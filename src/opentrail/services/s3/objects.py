@@ -10,9 +10,9 @@ from datetime import UTC
 from email.utils import format_datetime
 from typing import Any
 
-from opentrail.core.calls import ApiCall
 from opentrail.core.checksums import FULL_OBJECT
 from opentrail.core.errors import NoSuchObject, ServiceFault
+from opentrail.core.wire.calls import ApiCall
 from opentrail.services.s3.checksums import DEFAULT, declared_checksum
 from opentrail.services.s3.conditions import check_delete, check_read, check_write_headers
 from opentrail.services.s3.deps import S3Deps, find_object

@@ -13,10 +13,10 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
 
-from opentrail.core.calls import ApiCall
 from opentrail.core.errors import ServiceFault
 from opentrail.core.identity import IdentityType
 from opentrail.core.policy import is_public, parse_bucket_policy
+from opentrail.core.wire.calls import ApiCall
 from opentrail.services.base import Permission
 from opentrail.services.s3.deps import S3Deps, find_object
 from opentrail.services.s3.names import bucket_arn, object_arn, store_key

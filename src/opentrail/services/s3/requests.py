@@ -5,8 +5,8 @@ A parameter that would change the meaning of a call and is not implemented is re
 
 from __future__ import annotations
 
-from opentrail.core.calls import ApiCall
 from opentrail.core.errors import ServiceFault
+from opentrail.core.wire.calls import ApiCall
 from opentrail.services.s3.deps import S3Deps
 from opentrail.services.s3.faults import access_denied, invalid_argument, no_such_bucket, not_implemented
 from opentrail.services.s3.names import check_key

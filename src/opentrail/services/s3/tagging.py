@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from opentrail.core.calls import ApiCall
 from opentrail.core.errors import ServiceFault
+from opentrail.core.wire.calls import ApiCall
 from opentrail.services.s3.deps import S3Deps
 from opentrail.services.s3.faults import no_such_bucket
 from opentrail.services.s3.names import store_key

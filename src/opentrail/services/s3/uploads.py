@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote_plus
 
-from opentrail.core.calls import ApiCall
 from opentrail.core.checksums import ALGORITHMS
+from opentrail.core.wire.calls import ApiCall
 from opentrail.services.s3.deps import S3Deps
 from opentrail.services.s3.faults import invalid_argument
 from opentrail.services.s3.multipart import find_upload

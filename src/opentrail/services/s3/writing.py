@@ -11,7 +11,7 @@ from typing import Any
 
 from opentrail.core.checksums import Algorithm
 from opentrail.core.errors import ServiceFault
-from opentrail.core.wire.http import ByteStream
+from opentrail.core.http import ByteStream
 from opentrail.services.s3.checksums import add_checksum, checksum_of_bytes, chunks_of, read_all, summed
 from opentrail.services.s3.conditions import check_write, is_conditional
 from opentrail.services.s3.deps import S3Deps, find_object

@@ -13,9 +13,9 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote
 from xml.etree.ElementTree import Element
 
-from opentrail.core.calls import ApiCall
 from opentrail.core.errors import FormatError
 from opentrail.core.wire import codec_json, codec_xml
+from opentrail.core.wire.calls import ApiCall
 from opentrail.core.wire.model import Operation
 
 _SECRET_QUERY = frozenset(

@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from opentrail.core.calls import ApiCall, Outcome
 from opentrail.core.errors import ServiceFault
 from opentrail.core.events import DATA, EVENT_VERSION, MANAGEMENT, Event, encode_json, format_time
 from opentrail.core.identity import Identity, IdentityType
-from opentrail.core.record_rules import OMITTED, RecordRules
-from opentrail.core.recording_s3 import s3_request_parameters, s3_resources, s3_response_elements
+from opentrail.core.recording.rules import OMITTED, RecordRules
+from opentrail.core.recording.s3 import s3_request_parameters, s3_resources, s3_response_elements
+from opentrail.core.wire.calls import ApiCall, Outcome
 from opentrail.core.wire.model import Operation, Shape
 
 MAX_ELEMENTS_BYTES = 100 * 1024  # requestParameters, responseElements, serviceEventDetails

@@ -12,8 +12,8 @@ from datetime import datetime
 from typing import Any
 
 from opentrail.core.errors import ServiceFault
+from opentrail.core.http import ByteStream, HttpRequest
 from opentrail.core.identity import Identity
-from opentrail.core.wire.http import ByteStream, HttpRequest
 from opentrail.core.wire.model import Operation
 
 

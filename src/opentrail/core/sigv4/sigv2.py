@@ -29,10 +29,10 @@ from datetime import UTC, datetime, timedelta
 from urllib.parse import unquote_to_bytes
 
 from opentrail.core.errors import ServiceFault
+from opentrail.core.http import Headers, HttpRequest
 from opentrail.core.sigv4 import Family
 from opentrail.core.sigv4.canonical import octets
 from opentrail.core.sigv4.faults import mismatch, two_mechanisms
-from opentrail.core.wire.http import Headers, HttpRequest
 
 #: The query parameters that belong to the resource: S3's list, as its own clients sign it ...
 _LISTED = frozenset(

@@ -1,0 +1,26 @@
+"""Recording: how a call and its outcome become the record that AWS would have written."""
+
+from opentrail.core.recording.record import (
+    MAX_EVENT_BYTES,
+    Recipient,
+    build_event,
+    describe_identity,
+    encode_record,
+    error_code,
+    format_java_date,
+    without_outcome,
+)
+from opentrail.core.recording.rules import RecordRules, parse_rules
+
+__all__ = [
+    "MAX_EVENT_BYTES",
+    "Recipient",
+    "RecordRules",
+    "build_event",
+    "describe_identity",
+    "encode_record",
+    "error_code",
+    "format_java_date",
+    "parse_rules",
+    "without_outcome",
+]
