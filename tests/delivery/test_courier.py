@@ -126,3 +126,20 @@ def test_metadata_and_bytes_survive_the_ledger(desk: Desk) -> None:
     staged = desk.ledger.next_staged(chain.id)
     assert staged is not None
     assert (staged.body, staged.metadata, staged.chain.prefix) == (item.body, {"signature": "00ff"}, "p")
+
+
+def test_a_server_that_stops_does_not_wait_for_one_dead_bucket_after_the_other(desk: Desk) -> None:
+    class Hanging(Buckets):
+        def put(self, item: StagedObject) -> None:
+            desk.clock.advance(30)
+            super().put(item)
+
+    desk.courier._bucket = desk.buckets = Hanging()
+    for trail in "abcdefgh":
+        desk.stage(trail, trail)
+        desk.buckets.refusing[trail] = StoreError("the store hangs", retryable=True)
+    desk.courier.hurry()
+    assert desk.courier.run() == 0
+    assert desk.buckets.attempts == ["a"]
+    desk.buckets.refusing.clear()
+    assert desk.courier.run(now_all=True) == 8, "what is delivered costs no patience"

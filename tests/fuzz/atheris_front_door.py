@@ -76,7 +76,7 @@ def fuzz(folder: Path, seconds: int) -> None:
                 sent = request if kind == 7 else request.signed(endpoint.key, signing_name, "us-east-1")
                 oracle.check(sent, proven=proven)
             except BaseException:
-                    sys.stderr.write(f"{request}\n")
+                sys.stderr.write(f"{request}\n")
                 raise
 
         atheris.Setup(
@@ -95,7 +95,7 @@ def main() -> int:
     try:
         import atheris  # noqa: F401  is it there?
     except ImportError:
-        sys.stdout.write("skipped: atheris is not installed here (pip install atheris; it has wheels for Linux alone)\n")
+        sys.stdout.write("skipped: atheris is not installed here (pip install atheris; Linux alone has wheels)\n")
         return 0
     memory = Path("/dev/shm")
     with tempfile.TemporaryDirectory(

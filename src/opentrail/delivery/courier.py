@@ -8,6 +8,7 @@ puts the same bytes under the same key.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,6 +21,7 @@ log = logging.getLogger("opentrail.delivery")
 
 MIN_BACKOFF_SECONDS = 1.0
 MAX_BACKOFF_SECONDS = 300.0
+LAST_PATIENCE_SECONDS = 5.0  # what failures may cost when the server stops
 
 
 class Bucket(Protocol):
@@ -67,6 +69,11 @@ class Courier:
         self._clock = clock
         self._monotonic = monotonic
         self._backoffs: dict[int, _Backoff] = {}
+        self._patience_seconds = math.inf
+
+    def hurry(self) -> None:
+        """From now on a run ends when its failures have cost some seconds: the server stops, and a store may hang."""
+        self._patience_seconds = LAST_PATIENCE_SECONDS
 
     def run(self, *, now_all: bool = False) -> int:
         """Put what can be put (``now_all``: without regard to back-off); returns how many objects were delivered.
@@ -74,12 +81,17 @@ class Courier:
         Raises ``StorageError`` when the ledger fails.
         """
         delivered = 0
+        lost_seconds = 0.0
         for chain_id in self._ledger.staged_heads():
+            if lost_seconds > self._patience_seconds:
+                break
             backoff = self._backoffs.get(chain_id)
             if backoff is not None and not now_all and self._monotonic() < backoff.until:
                 continue
             while (item := self._ledger.next_staged(chain_id)) is not None:
+                started = self._monotonic()
                 if not self._deliver(item):
+                    lost_seconds += self._monotonic() - started
                     break
                 delivered += 1
         return delivered

@@ -67,8 +67,12 @@ class DeliveryWorker:
         self._thread.start()
 
     def stop(self) -> None:
-        """End after the present round, with a last one, so that what was answered is delivered where it can be."""
+        """End after the present round, with a last one, so that what was answered is delivered where it can be.
+
+        Buckets that have just failed are not asked again: what waits for them is kept for the next start.
+        """
         self._stopping = True
+        self._rounds.courier.hurry()
         self._wake.set()
         if self._thread.is_alive():
             self._thread.join()
@@ -116,6 +120,6 @@ class DeliveryWorker:
             self._bytes_taken = appended
             self._oldest_generation = oldest
             rounds.follower.close_windows(now, all_windows=digest)
-        delivered = rounds.courier.run(now_all=everything)
+        delivered = rounds.courier.run(now_all=everything and not self._stopping)
         rounds.tidy(self._oldest_generation)
         return delivered

@@ -150,6 +150,9 @@ class Client:
         begun = self._call("s3", "create_multipart_upload", Bucket=self._bucket, Key=key)
         if begun is None:
             return
+        if "UploadId" not in begun:
+            self.cut_short += 1  # boto3 takes a body that never came for an empty one
+            return
         upload = {"Bucket": self._bucket, "Key": key, "UploadId": begun["UploadId"]}
         data = content_of(key, _PART_BYTES + 100)
         parts = []
@@ -195,6 +198,10 @@ class Load:
         for thread in self._threads:
             thread.join()
 
+    def cut_short(self) -> int:
+        """How many answers broke off after their head."""
+        return sum(client.cut_short for client in self.clients)
+
     def answered(self) -> dict[str, str]:
         """The operation of each request ID that a client was answered with."""
         return dict(pair for client in self.clients for pair in client.answered)
@@ -208,7 +215,7 @@ def describe(load: Load) -> str:
             "answered": sum(len(client.answered) for client in clients),
             "unanswered": sum(client.unanswered for client in clients),
             "refused": sum(client.refused for client in clients),
-            "cut short": sum(client.cut_short for client in clients),
+            "cut short": load.cut_short(),
             "objects": sum(len(client.objects.there) for client in clients),
         }
     )

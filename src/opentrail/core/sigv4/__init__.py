@@ -1,4 +1,4 @@
-"""Signature Version 4: who signed a request, and whether the signature holds.
+"""Signatures: who signed a request, and whether it holds.  Version 4; ``sigv2`` for S3's older presigned URLs.
 
 Source: the AWS IAM user guide, "AWS Signature Version 4 for API requests", and the Amazon S3 API reference,
 "Authenticating Requests (AWS Signature Version 4)".
