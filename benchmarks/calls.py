@@ -20,9 +20,11 @@ import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 
 import boto3
@@ -33,6 +35,7 @@ from botocore.credentials import Credentials
 
 BIN = Path(sys.executable).parent
 BUCKET = "benchmark-bucket"
+NEW_OBJECTS = 200  # a connection and round
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,11 +78,11 @@ def main() -> None:
             s3.create_bucket(Bucket=BUCKET)
         print(f"{options.clients} connections, median of {options.rounds} rounds of {options.seconds:g} s each")
         print(f"{'':24}{'calls/s':>10}{'CPU us/call':>13}{'p50 ms':>9}{'p99 ms':>9}")
-        for name, make in (("sts:GetCallerIdentity", identity_request), ("s3:PutObject 1 KB", put_request)):
+        for name, make in (("sts:GetCallerIdentity", identity_requests), ("s3:PutObject 1 KB", put_requests)):
             rounds: dict[str, list[Figures]] = {ours.name: [], peer.name: []}
             for _ in range(options.rounds):
                 for server in (ours, peer):
-                    requests = [make(server, number) for number in range(options.clients)]
+                    requests = [make(server) for _ in range(options.clients)]
                     rounds[server.name].append(run_round(server, requests, options.seconds))
             middle = {key: median(values) for key, values in rounds.items()}
             print(name)
@@ -151,21 +154,25 @@ def free_port() -> int:
     return port
 
 
-def identity_request(server: Server, _number: int) -> bytes:
+def identity_requests(server: Server) -> list[bytes]:
+    """One request, which is sent over and over."""
     body = b"Action=GetCallerIdentity&Version=2011-06-15"
     headers = {"Content-Type": "application/x-www-form-urlencoded; charset=utf-8", "User-Agent": "benchmark"}
     request = AWSRequest("POST", f"{server.url}/", headers=headers, data=body)
     SigV4Auth(server.credentials, "sts", "us-east-1").add_auth(request)
-    return wire(request, body)
+    return [wire(request, body)]
 
 
-def put_request(server: Server, number: int) -> bytes:
-    body = os.urandom(1024)
-    request = AWSRequest(
-        "PUT", f"{server.url}/{BUCKET}/object-{number}", headers={"User-Agent": "benchmark"}, data=body
-    )
-    S3SigV4Auth(server.credentials, "s3", "us-east-1").add_auth(request)
-    return wire(request, body)
+def put_requests(server: Server) -> list[bytes]:
+    """Requests for as many new objects; a client that has sent them all begins again."""
+    body, batch = os.urandom(1024), uuid.uuid4()
+    requests = []
+    for number in range(NEW_OBJECTS):
+        url = f"{server.url}/{BUCKET}/{batch}/object-{number}"
+        request = AWSRequest("PUT", url, headers={"User-Agent": "benchmark"}, data=body)
+        S3SigV4Auth(server.credentials, "s3", "us-east-1").add_auth(request)
+        requests.append(wire(request, body))
+    return requests
 
 
 def wire(request: AWSRequest, body: bytes) -> bytes:
@@ -179,10 +186,10 @@ def wire(request: AWSRequest, body: bytes) -> bytes:
 
 
 class Connection(asyncio.Protocol):
-    """Sends the same request again as soon as it is answered, for as long as the server keeps the connection."""
+    """Sends the next request as soon as one is answered, for as long as the server keeps the connection."""
 
-    def __init__(self, request: bytes, latencies: list[float], deadline: float, started: float) -> None:
-        self._request = request
+    def __init__(self, requests: Iterator[bytes], latencies: list[float], deadline: float, started: float) -> None:
+        self._requests = requests
         self._latencies = latencies
         self._deadline = deadline
         self._received = b""
@@ -194,7 +201,7 @@ class Connection(asyncio.Protocol):
         self._send()
 
     def _send(self) -> None:
-        self._transport.write(self._request)  # type: ignore[attr-defined]  # a TCP transport writes
+        self._transport.write(next(self._requests))  # type: ignore[attr-defined]  # a TCP transport writes
 
     def data_received(self, data: bytes) -> None:
         self._received += data
@@ -221,14 +228,14 @@ class Connection(asyncio.Protocol):
             self.done.set_exception(error)
 
 
-def run_round(server: Server, requests: list[bytes], seconds: float) -> Figures:
+def run_round(server: Server, requests: list[list[bytes]], seconds: float) -> Figures:
     latencies: list[float] = []
 
-    async def keep_calling(request: bytes, deadline: float) -> None:
+    async def keep_calling(requests: Iterator[bytes], deadline: float) -> None:
         loop = asyncio.get_running_loop()
         while (started := time.perf_counter()) < deadline:
             _, connection = await loop.create_connection(
-                lambda: Connection(request, latencies, deadline, started),
+                lambda: Connection(requests, latencies, deadline, started),
                 "127.0.0.1",
                 server.port,
             )
@@ -236,7 +243,7 @@ def run_round(server: Server, requests: list[bytes], seconds: float) -> Figures:
 
     async def drive() -> None:
         deadline = time.perf_counter() + seconds
-        await asyncio.gather(*(keep_calling(request, deadline) for request in requests))
+        await asyncio.gather(*(keep_calling(cycle(each), deadline) for each in requests))
 
     before, start = cpu_seconds(server.pid), time.perf_counter()
     uvloop.run(drive())

@@ -129,7 +129,7 @@ def wait_for_trouble(server: LiveServer, code: str) -> None:
 
 def wait_for_delivery(server: LiveServer) -> None:
     names = {"LatestDeliveryError", "LatestDigestDeliveryError"}
-    wait_for(lambda: not names & status_of(server).keys(), "waiting for delivery to go on")
+    wait_for(lambda: not names & status_of(server).keys(), "waiting for delivery to go on", 60)  # it backs off
 
 
 def begin(server: LiveServer) -> Caller:

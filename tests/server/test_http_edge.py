@@ -87,6 +87,8 @@ def test_a_head_over_the_limit_is_refused(server: Any, where: str, size: int) ->
     }[where]
     answers = server.exchange(head + (b"" if where.endswith("end") else b"\r\n\r\n"))
     assert [status for status, _, _ in answers] == [431]
+    ((_, _, metrics),) = server.exchange(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    assert b'opentrail_unauthenticated_calls_total{code="RequestHeaderSectionTooLarge"}' in metrics
     assert b"RequestHeaderSectionTooLarge" in answers[0][2]
     alive(server)
 

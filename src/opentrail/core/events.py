@@ -85,8 +85,7 @@ def parse_event(data: bytes) -> Event:
 
 def format_time(moment: datetime) -> str:
     """``2015-08-17T15:01:31Z``: UTC, whole seconds, cut not rounded."""
-    utc = moment.astimezone(UTC)
-    return f"{utc.year:04}-{utc.month:02}-{utc.day:02}T{utc.hour:02}:{utc.minute:02}:{utc.second:02}Z"
+    return moment.astimezone(UTC).isoformat()[:19] + "Z"
 
 
 def parse_time(text: str) -> datetime:

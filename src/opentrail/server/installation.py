@@ -17,7 +17,6 @@ from opentrail.journal.local import open_local_journal
 from opentrail.keys.rsa_files import RsaKeyFiles, read_passphrase
 from opentrail.server.config import Settings
 from opentrail.server.first_start import make_first_account, read_master_key
-from opentrail.server.recorder import recover
 from opentrail.state.accounts import Accounts
 from opentrail.state.buckets import Buckets
 from opentrail.state.database import open_database
@@ -68,8 +67,7 @@ class Installation:
 def open_installation(settings: Settings, clock: Callable[[], datetime]) -> Iterator[Installation]:
     """Open (and at the first start make) the data folder; closes it in order.
 
-    Intents that a crash left without an event become events first.  Raises ``ConfigError``, also where another process
-    has the folder, and ``StorageError``.
+    Raises ``ConfigError``, also where another process has the folder, and ``StorageError``.
     """
     with ExitStack() as stack:
         folder = settings.data_dir
@@ -78,7 +76,6 @@ def open_installation(settings: Settings, clock: Callable[[], datetime]) -> Iter
         stack.callback(journal.close)
         if journal.cut is not None:
             log.warning("the journal's end was not whole and was cut off: %s", journal.cut)
-        recover(journal)
         with _naming("--key-passphrase-file"):
             passphrase = read_passphrase(settings.key_passphrase_file) if settings.key_passphrase_file else None
         with _naming("--state-url"):

@@ -19,8 +19,9 @@ Refuse = Callable[[Operation, Sequence[Violation]], ServiceFault | None]
 
 def check_parameters(call: ApiCall) -> ServiceFault | None:
     """What the service's front end refuses of the call's parameters; None where it lets them pass."""
+    shape = call.operation.input
     refuse = CHECKED.get(call.operation.service.name)
-    if refuse is None:
+    if refuse is None or shape is None or not (call.parameters or shape.required):
         return None
     violations = validate(call.operation, call.parameters)
     return refuse(call.operation, violations) if violations else None

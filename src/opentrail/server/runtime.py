@@ -33,7 +33,7 @@ from opentrail.server.control import Command
 from opentrail.server.identifiers import Identifiers
 from opentrail.server.installation import Installation, Wakeup, open_installation
 from opentrail.server.metrics import Metrics, Reading
-from opentrail.server.recorder import Recorder
+from opentrail.server.recorder import Recorder, recover
 from opentrail.server.service_calls import LogBucket, ServiceCaller
 from opentrail.server.service_table import SERVICES
 from opentrail.services.base import Service
@@ -44,7 +44,7 @@ from opentrail.state.deliveries import Channel, Deliveries
 
 log = logging.getLogger("opentrail.runtime")
 
-CALL_THREADS = 32
+CALL_THREADS = 64  # blocking calls wait for the disk together: the more wait, the fewer flushes each one costs
 
 
 def utc_now() -> datetime:
@@ -198,6 +198,7 @@ def _build_worker(installation: Installation, endpoint: Endpoint, clock: Callabl
         digest_interval_seconds=settings.digest_interval,
     )
     follower.find_place()
+    recover(installation.journal)  # after it: what this appends may stand where the journal had lost its end
     courier = Courier(
         ledger=ledger,
         bucket=endpoint.log_bucket,

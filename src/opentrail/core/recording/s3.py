@@ -64,15 +64,22 @@ def s3_request_parameters(call: ApiCall, hidden: list[str]) -> dict[str, Any]:
 
 def s3_response_elements(operation: Operation, result: Mapping[str, Any]) -> dict[str, Any]:
     """``responseElements``: the ``x-amz-`` headers of an object write's answer; bucket operations have none."""
+    told: dict[str, str] | None = operation.compiled.get("recorded-headers")
+    if told is None:
+        told = operation.compiled["recorded-headers"] = _recorded_headers(operation)
+    return {told[name]: value for name, value in result.items() if name in told and value is not None}
+
+
+def _recorded_headers(operation: Operation) -> dict[str, str]:
+    """The output members that a record tells, with their header names."""
+    told: dict[str, str] = {}
     if operation.output is None or "Key" not in (operation.input.members if operation.input else {}):
-        return {}
-    elements: dict[str, Any] = {}
+        return told
     for name, member in operation.output.members.items():
         header = (member.location_name or "").lower()
-        told = member.location == "header" and header.startswith("x-amz-") and not header.startswith(_CHECKSUM)
-        if told and result.get(name) is not None:
-            elements[header] = result[name]
-    return elements
+        if member.location == "header" and header.startswith("x-amz-") and not header.startswith(_CHECKSUM):
+            told[name] = header
+    return told
 
 
 def s3_resources(call: ApiCall, owner: str) -> list[dict[str, str]]:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
@@ -120,7 +121,7 @@ class Shape:
         return self.location_name or default
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False)  # without slots: every call asks for the cached properties
 class Operation:
     """One operation of a service."""
 
@@ -139,12 +140,12 @@ class Operation:
     deprecated: bool = False
     compiled: dict[Any, Any] = field(default_factory=dict, repr=False)
 
-    @property
+    @cached_property
     def input(self) -> Shape | None:
         """The parameters' shape."""
         return self.service.operation_shape(self.name, "input")
 
-    @property
+    @cached_property
     def output(self) -> Shape | None:
         """The result's shape."""
         return self.service.operation_shape(self.name, "output")
@@ -154,22 +155,22 @@ class Operation:
         """The exception shapes that the model names for this operation."""
         return tuple(self.service.shape(name) for name in self.errors_raw)
 
-    @property
+    @cached_property
     def streaming_input(self) -> str | None:
         """The input member that is the body as a stream of bytes."""
         return _streaming_member(self.input)
 
-    @property
+    @cached_property
     def streaming_output(self) -> str | None:
         """The output member that is the body as a stream of bytes."""
         return _streaming_member(self.output)
 
-    @property
+    @cached_property
     def event_stream_input(self) -> str | None:
         """The input member that is an event stream."""
         return _event_stream_member(self.input)
 
-    @property
+    @cached_property
     def event_stream_output(self) -> str | None:
         """The output member that is an event stream."""
         return _event_stream_member(self.output)
@@ -205,7 +206,6 @@ class ServiceModel:
         self._variants: dict[tuple[str, str], Shape] = {}
         self._members: dict[str, Mapping[str, Shape]] = {}
         self._parts: dict[tuple[str, str], Shape] = {}
-        self._operation_shapes: dict[tuple[str, str], Shape | None] = {}
         self._errors_by_code: dict[str, Shape] | None = None
         self.operations: Mapping[str, Operation] = MappingProxyType(
             {key: self._operation(key, raw) for key, raw in self._operations.items()}
@@ -247,11 +247,8 @@ class ServiceModel:
 
     def operation_shape(self, operation: str, part: str) -> Shape | None:
         """The ``input`` or ``output`` shape of ``operation``, where it has one."""
-        key = (operation, part)
-        if key not in self._operation_shapes:
-            reference = self._operations[operation].get(part)
-            self._operation_shapes[key] = None if reference is None else self._resolve(reference)
-        return self._operation_shapes[key]
+        reference = self._operations[operation].get(part)
+        return None if reference is None else self._resolve(reference)
 
     def error(self, code: str) -> Shape | None:
         """The exception shape whose wire code, or whose name, is ``code``."""

@@ -34,9 +34,11 @@ class Template:
         for name, value in self.literals.items():
             if name not in query or value not in (None, query[name]):
                 return None
-        missing = sum(name not in query for name in self.required_query)
-        missing += sum(name not in headers for name in self.required_headers)
         needed = len(self.required_query) + len(self.required_headers)
+        missing = 0
+        if needed:
+            missing += sum(name not in query for name in self.required_query)
+            missing += sum(name not in headers for name in self.required_headers)
         complete = not missing
         return (
             len(self.literals),
