@@ -9,14 +9,17 @@ import os
 import random
 import re
 import signal
+import threading
 import time
 from collections.abc import Callable
 
 import pytest
 from botocore.exceptions import ClientError
 
-from opentrail.testing.delivered_trail import LOG_BUCKET, make_trail
-from opentrail.testing.live_server import LiveServer
+from opentrail.core.findings import FindingCode, Severity
+from opentrail.server.control import call_server
+from opentrail.testing.delivered_trail import LOG_BUCKET, TRAIL, fetch_trail, make_trail
+from opentrail.testing.live_server import HOME, LiveServer
 from opentrail.testing.load import Load, describe
 from opentrail.testing.load_check import check_load, let_the_cli_judge
 
@@ -96,6 +99,33 @@ def test_a_clean_stop_delivers_everything(make_server: MakeServer, number: signa
     assert load.cut_short() == 0, "calls in flight are answered whole"
     server.start()
     check_load(server, load)
+
+
+def test_each_session_of_logging_is_one_chain_of_digests(make_server: MakeServer) -> None:
+    """Under load, with delivery all the time: no record of a call in flight comes after its chain's last digest."""
+    server = make_server("--delivery-interval", "1s", "--digest-interval", "1h")
+    load = start_load(server, seed=5, clients=4)
+    cloudtrail = server.client("cloudtrail")
+    over = threading.Event()
+
+    def flush_on() -> None:
+        while not over.is_set():
+            call_server(server.data, {"command": "flush"})
+
+    flushing = threading.Thread(target=flush_on)
+    flushing.start()
+    load.begin()
+    for _ in range(40):
+        cloudtrail.stop_logging(Name=TRAIL)
+        time.sleep(0.05)
+        cloudtrail.start_logging(Name=TRAIL)
+        time.sleep(0.1)
+    load.end()
+    over.set()
+    flushing.join()
+    assert server.run("flush", "--digest").returncode == 0
+    codes = [each.code for each in fetch_trail(server).findings(HOME) if each.severity is Severity.INFO]
+    assert codes.count(FindingCode.CHAIN_STARTED) == 41
 
 
 def test_kills_during_the_first_start_leave_an_installation_that_works(make_server: MakeServer) -> None:

@@ -219,9 +219,10 @@ class Site:
     def round(self, *, everything: bool = False, digest: bool = False) -> None:
         """One round of delivery; a kill in it is a restart."""
         try:
-            self.follower.close_windows(self.clock.now())
+            oldest = self.trails.generation
+            self.follower.close_windows(self.clock.now(), oldest_generation=oldest)
             self.follower.take(self.clock.now())
-            self.follower.close_windows(self.clock.now(), all_windows=digest)
+            self.follower.close_windows(self.clock.now(), oldest_generation=oldest, all_windows=digest)
             self.courier.run(now_all=everything)
             self.journal.trim(self.follower.position() + 1)
             self.trails.forget_before(self.follower.oldest_generation())

@@ -102,17 +102,20 @@ class LogFileFollower:
                 self._stage(*waiting.popleft(), now)
         return position - cursor.position
 
-    def close_windows(self, now: datetime, *, all_windows: bool = False) -> int:
+    def close_windows(self, now: datetime, *, oldest_generation: int, all_windows: bool = False) -> int:
         """Stage the digests that are due (``all_windows``: one for each chain now), end chains that are over.
 
-        Returns how many digests were staged.  Raises ``StorageError``.
+        A chain is over when its trail no longer records it, all that is durable is taken, and nothing is in flight
+        that began before: an event that is still to come names ``oldest_generation`` or a later one.  Returns how many
+        digests were staged.  Raises ``StorageError``.
         """
         staged = 0
-        current = self._trails.current
+        generation = self._trails.generation
+        current = self._trails.at(generation)
         with self._ledger.transaction() as transaction:
             before = cursor = transaction.cursor(FOLLOWER)
             stamp = max(int(now.timestamp()), cursor.high_water)
-            caught_up = cursor.position >= self._journal.end
+            caught_up = oldest_generation >= generation and cursor.position >= self._journal.end
             self._open_home_chains(transaction, current, stamp)
             for chain in transaction.chains():
                 revision = current.get(chain.key.trail_arn)

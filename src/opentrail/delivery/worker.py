@@ -110,16 +110,16 @@ class DeliveryWorker:
         if everything:
             rounds.barrier()
         now = rounds.clock()
+        oldest = rounds.oldest_generation()  # before the journal's end is read: what comes later names none older
         # Digests first: their windows end before what is taken now, whose files bear the present minute.
-        rounds.follower.close_windows(now)
+        rounds.follower.close_windows(now, oldest_generation=oldest)
         appended = rounds.journal_bytes()
         if everything or rounds.monotonic() >= self._due or appended - self._bytes_taken > EARLY_BYTES:
-            oldest = rounds.oldest_generation()  # before the journal's end is read: what comes later names none older
             rounds.follower.take(now)
             self._due = rounds.monotonic() + self._interval  # only now: a failure is tried again in the next round
             self._bytes_taken = appended
             self._oldest_generation = oldest
-            rounds.follower.close_windows(now, all_windows=digest)
+            rounds.follower.close_windows(now, oldest_generation=oldest, all_windows=digest)
         delivered = rounds.courier.run(now_all=everything and not self._stopping)
         rounds.tidy(self._oldest_generation)
         return delivered

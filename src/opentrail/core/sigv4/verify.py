@@ -48,8 +48,8 @@ def sign(key: bytes, text: str) -> str:
 
 @lru_cache(maxsize=4096)
 def _pads(key: bytes) -> tuple[bytes, bytes]:
-    """The key with RFC 2104's inner and outer pad; a signing key has 32 bytes, a block 64."""
-    block = key.ljust(64, b"\0")
+    """The key with RFC 2104's inner and outer pad, for SHA-256's blocks of 64 bytes."""
+    block = (key if len(key) <= 64 else sha256(key).digest()).ljust(64, b"\0")
     return bytes(byte ^ 0x36 for byte in block), bytes(byte ^ 0x5C for byte in block)
 
 
