@@ -83,8 +83,10 @@ class DeliveryWorker:
         with self._lock:
             try:
                 delivered = self._round(everything=True, digest=digest)
+                self.failure = ""
                 return FlushResult(delivered=delivered, waiting=self._rounds.waiting())
             except OpentrailError as error:
+                self.failure = str(error)
                 log.error("delivery failed: %s", error)  # noqa: TRY400  the message says it all
                 return FlushResult(delivered=0, waiting=0, error=str(error))
 
