@@ -18,7 +18,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import chain
 from typing import Any
 
@@ -175,11 +175,14 @@ def open_remote(url: str, options: Mapping[str, str]) -> RemoteStore:
     config: dict[str, Any] = dict(options)
     insecure = config.pop("allow_http", "").lower() in ("1", "true", "yes")
     try:
-        bucket = _from_url(url, config=config, client_options={"allow_http": insecure})
+        bucket = _from_url(url, config=config, client_options={"allow_http": insecure}, retry_config=_RETRIES)
     except (exceptions.BaseError, ValueError, TypeError) as error:
         raise ConfigError(f"object store {url}: {_first_line(error)}") from error
     return RemoteStore(bucket, names=_IDENTIFIER if url.startswith(("az:", "azure:", "abfs")) else _PLAIN_NAME)
 
+
+#: obstore's own would hold a call for three minutes when the store hangs: a few dozen of them would hold every thread.
+_RETRIES = {"max_retries": 10, "retry_timeout": timedelta(seconds=10)}
 
 #: obstore types each provider's options apart; here they are whatever the user wrote.
 _from_url: Callable[..., Bucket] = from_url

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from opentrail.stores.memory import MemoryStore
@@ -114,6 +114,7 @@ names = st.lists(st.text(alphabet="ab/!0é", min_size=1, max_size=6), max_size=3
 
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(names, st.sampled_from(["", "a", "a/", "b"]), st.sampled_from(["", "/", "b", "a/"]), st.integers(1, 4))
+@example(["a/", "a/0"], "a", "a/", 1)  # a key that ends with the delimiter, which begins within the prefix
 def test_any_keys(keys: list[str], prefix: str, delimiter: str, size: int) -> None:
     """The same as a property of ``read_page``, with jumps after two keys."""
     from opentrail.services.s3 import listing

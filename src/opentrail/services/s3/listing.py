@@ -146,7 +146,8 @@ def read_page(store: ObjectStore, listing: Listing, after: str) -> Page:
     if not listing.max_keys:
         return page
     delimiter, start = listing.delimiter, len(listing.prefix)
-    behind = after if delimiter and len(after) > start and after.endswith(delimiter) else ""
+    at = after.find(delimiter, start) if delimiter else -1
+    behind = after if 0 <= at == len(after) - len(delimiter) else ""  # else it is a key, whatever it ends with
     for key, info in _keys(store, listing, after, behind):
         at = key.find(delimiter, start) if delimiter else -1
         entry = key if at < 0 else key[: at + len(delimiter)]
