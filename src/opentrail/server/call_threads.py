@@ -1,7 +1,7 @@
 """Threads for what blocks: a handler that touches a disk, the next part of a streamed answer.
 
 Leaner than ``concurrent.futures``: a call's way to a thread and back is one queue, one future of the event loop, and
-one wake-up of the loop for all results that are ready by then.  Results come back to the loop that ``run`` was called on.
+one wake-up of the loop for all results that are ready by then.  Results come back to the loop of ``run``.
 """
 
 from __future__ import annotations
