@@ -131,7 +131,9 @@ def remove_data(path: str) -> None:
             os.unlink(candidate)
         except (FileNotFoundError, NotADirectoryError):
             continue
-        except (IsADirectoryError, PermissionError):  # what unlink says of a folder: Linux, macOS
+        except IsADirectoryError:  # a folder has the name, or had it a moment ago: no file of ours then
+            continue
+        except PermissionError:  # what macOS says of a folder
             if not os.path.isdir(candidate):
                 raise
 

@@ -152,7 +152,19 @@ class ObjectFiles:
                 os.unlink(self._root + sidecar_path(path))
             remaining = self._remove_empty_folders(path)
             if flush:
-                sync_folder(self._root + remaining)
+                self._sync_nearest(remaining)
+
+    def _sync_nearest(self, folder: str) -> None:
+        """Make the entries of ``folder`` durable; where another removal took it meanwhile, those of what held it."""
+        while True:
+            try:
+                sync_folder(self._root + folder)
+            except (FileNotFoundError, NotADirectoryError):
+                if not folder:
+                    raise
+                folder = folder.rpartition("/")[0]
+            else:
+                return
 
     def is_whole(self, key: str, path: str, data: bytes, entry: SidecarEntry) -> bool:
         """Whether the files hold this object, every byte."""
@@ -265,11 +277,11 @@ class ObjectFiles:
             above, folder = folder, f"{folder}/{name}" if folder else name
             try:
                 self._make_folder(folder)
-            except FileNotFoundError:
-                return  # removed from above meanwhile: the caller tries again
+            except (FileNotFoundError, NotADirectoryError):
+                return  # removed from above meanwhile, or a file has its place: the caller tries again
             except FileExistsError:
                 continue
-            with suppress(FileNotFoundError):
+            with suppress(FileNotFoundError, NotADirectoryError):
                 sync_folder(self._root + above)
 
     def _make_folder(self, folder: str) -> None:
