@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from opentrail.testing.aws_cli import require_aws
 from opentrail.testing.live_server import LiveServer
 
 
@@ -30,13 +28,4 @@ def make_server(tmp_path: Path) -> Iterator[Callable[..., LiveServer]]:
 @pytest.fixture(params=["newest", "old"])
 def aws(request: pytest.FixtureRequest) -> Path:
     """An ``aws`` executable: the newest, and 1.45.11 where ``OPENTRAIL_AWSCLI_OLD`` names it."""
-    if request.param == "old":
-        path = os.environ.get("OPENTRAIL_AWSCLI_OLD")
-        reason = "OPENTRAIL_AWSCLI_OLD names no aws executable"
-    else:
-        beside = Path(sys.executable).with_name("aws")
-        path = str(beside) if beside.exists() else shutil.which("aws")
-        reason = "the AWS CLI is not installed"
-    if not path or not Path(path).exists():
-        pytest.skip(reason)
-    return Path(path)
+    return require_aws(request.param)

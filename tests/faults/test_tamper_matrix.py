@@ -11,9 +11,7 @@ import base64
 import json
 import os
 import re
-import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -32,6 +30,7 @@ from opentrail.core.gzip_member import decode_member
 from opentrail.core.layout import parse_digest_key
 from opentrail.keys.rsa_files import RsaKeyFiles
 from opentrail.stores.chain_reader import validate_chain
+from opentrail.testing.aws_cli import require_aws
 from opentrail.testing.sample_trail import (
     BUCKET,
     FOLDER,
@@ -166,20 +165,6 @@ def endpoint(trail: SampleTrail) -> Iterator[str]:
     thread.join()
 
 
-def _aws(version: str) -> Path:
-    """The ``aws`` executable of the newest or of the old CLI; skips where there is none."""
-    if version == "old":
-        path = os.environ.get("OPENTRAIL_AWSCLI_OLD")
-        reason = "OPENTRAIL_AWSCLI_OLD names no aws executable"
-    else:
-        beside = Path(sys.executable).with_name("aws")
-        path = str(beside) if beside.exists() else shutil.which("aws")
-        reason = "the AWS CLI is not installed"
-    if not path or not Path(path).exists():
-        pytest.skip(reason)
-    return Path(path)
-
-
 def _environment() -> dict[str, str]:
     return {
         "PATH": os.environ["PATH"],
@@ -201,7 +186,7 @@ def _arguments(start: datetime, end: datetime) -> list[str]:
 def _judge(version: str, cases: list[tuple[str, list[str]]]) -> list[Verdict]:
     """The verdicts on many (endpoint, arguments), in one process of the AWS CLI's own Python."""
     done = subprocess.run(
-        [_aws(version).with_name("python"), Path(__file__).with_name("judge.py")],
+        [require_aws(version).with_name("python"), Path(__file__).with_name("judge.py")],
         input=json.dumps([{"endpoint": endpoint, "arguments": arguments} for endpoint, arguments in cases]),
         capture_output=True,
         text=True,
@@ -238,7 +223,7 @@ def test_the_judge_agrees(trail: SampleTrail, endpoint: str, version: str) -> No
 @pytest.mark.parametrize("name", ["untouched", "log_with_a_record_struck"])
 def test_the_executable_itself_says_the_same(trail: SampleTrail, endpoint: str, name: str, version: str) -> None:
     done = subprocess.run(
-        [_aws(version), "cloudtrail", "validate-logs", *_arguments(START, trail.end)],
+        [require_aws(version), "cloudtrail", "validate-logs", *_arguments(START, trail.end)],
         capture_output=True,
         text=True,
         env={**_environment(), "AWS_ENDPOINT_URL": f"{endpoint}/{name}"},

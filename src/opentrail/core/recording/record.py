@@ -1,6 +1,6 @@
 """How a call becomes a record: ``build_event``.
 
-Rules (CloudTrail user guide, "CloudTrail record contents"; numbers and exceptions in ``record_rules``):
+Rules (CloudTrail user guide, "CloudTrail record contents"; numbers and exceptions in ``rules``):
 
 * The members of a request or a result are named with their first letter in lower case; map keys stay as they are.
 * S3 is recorded as it was sent: bucket, key, Host, the query by its raw names, and ``x-amz-`` headers.
