@@ -16,6 +16,7 @@ from opentrail.core.http import Headers, HttpRequest, HttpResponse, Tls
 from opentrail.server.bodies import Receive, RequestBody
 from opentrail.server.call_threads import CallThreads
 from opentrail.server.calls import FrontDoor, handle_call
+from opentrail.server.http_protocol import WHOLE_ANSWER, WholeAnswer
 from opentrail.server.payloads import MAX_LENGTH_DIGITS
 
 MAX_DISCARDED_BYTES = 64 << 20  # of a body that nobody wants
@@ -49,7 +50,7 @@ class Application:
         head_only = request.method == "HEAD"
         if not body.is_complete and body.declared != 0 and _closes(scope, request):
             await _send_and_drain(response, body, receive, send, self._door.threads, head_only=head_only)
-        else:
+        elif head_only or not _answer_whole(scope, response):
             await send_response(response, receive, send, self._door.threads, head_only=head_only)
 
     def count_refusal(self, code: str) -> None:
@@ -89,6 +90,16 @@ def read_request(scope: Scope) -> HttpRequest:
 def with_header(response: HttpResponse, name: str, value: str) -> HttpResponse:
     """``response`` with one header more."""
     return HttpResponse(status=response.status, headers=(*response.headers, (name, value)), body=response.body)
+
+
+def _answer_whole(scope: Scope, response: HttpResponse) -> bool:
+    """Whether ``response`` is sent, because it is at hand in full and the connection has the extension for it."""
+    answer: WholeAnswer | None = (scope.get("extensions") or {}).get(WHOLE_ANSWER)
+    return (
+        answer is not None
+        and isinstance(response.body, bytes)
+        and answer(scope, response.status, response.headers, response.body)
+    )
 
 
 def _closes(scope: Scope, request: HttpRequest) -> bool:

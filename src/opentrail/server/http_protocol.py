@@ -6,18 +6,26 @@
   not read its answer.  One that does not send the body it announced has its call answered first: the application gets
   an empty part where more was to come.
 * No connection is upgraded.
+* An answer that is at hand in full leaves in one write, through the scope's extension ``opentrail.whole_answer``: half
+  the system calls of two ASGI messages, and no client ever sees a head whose body a crash has kept back.
 * The ASGI scope carries the connection's TLS version and cipher suite (the ASGI TLS extension), for ``tlsDetails``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 CLIENT_TIMEOUT_SECONDS = 60
 LINGER_SECONDS = 2  # how long a refused client may go on sending before the connection is closed under it
 
+WHOLE_ANSWER = "opentrail.whole_answer"
+WholeAnswer = Callable[[dict[str, Any], int, tuple[tuple[str, str], ...], bytes], bool]
+
+_WITHOUT_LENGTH = frozenset({204, 304})
+_FRAMING = frozenset({"connection", "content-length", "transfer-encoding"})
 _REFUSAL = (
     b"<Error><Code>RequestHeaderSectionTooLarge</Code><Message>Your request header section exceeds the maximum "
     b"allowed request header section size.</Message></Error>"
@@ -38,15 +46,17 @@ class EndpointProtocol(HttpToolsProtocol):
         self._heard_at = self.loop.time()
         self._write_paused_at = 0.0
         self._body_given_up = False
-        self._tls: dict[str, Any] | None = None
+        self._extensions: dict[str, Any] = {}
 
     def connection_made(self, transport: Any) -> None:
         """A client connected: note its TLS parameters."""
         super().connection_made(transport)
+        self._extensions[WHOLE_ANSWER] = self._answer_whole
         ssl_object = transport.get_extra_info("ssl_object")
         if ssl_object is not None:
             cipher = ssl_object.cipher()
-            self._tls = {"tls": {"tls_version": ssl_object.version(), "cipher_suite": cipher[0] if cipher else ""}}
+            suite = cipher[0] if cipher else ""
+            self._extensions["tls"] = {"tls_version": ssl_object.version(), "cipher_suite": suite}
 
     def on_message_begin(self) -> None:
         """A request begins."""
@@ -54,8 +64,7 @@ class EndpointProtocol(HttpToolsProtocol):
         self._in_head = True
         self._head_bytes = 0
         self._body_given_up = False
-        if self._tls is not None:
-            self.scope["extensions"] = self._tls
+        self.scope["extensions"] = self._extensions
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """One header is complete."""
@@ -76,6 +85,33 @@ class EndpointProtocol(HttpToolsProtocol):
         super().on_headers_complete()
         if upgrade:  # not taken: this request is answered, but the parser reads no further one
             self.cycle.keep_alive = False
+
+    def _answer_whole(
+        self, scope: dict[str, Any], status: int, headers: tuple[tuple[str, str], ...], body: bytes
+    ) -> bool:
+        """Answer the request of ``scope``; False, with nothing sent, where ASGI's messages must do.
+
+        Those are for a client that reads slowly, is gone or sent its next request already, for answers that say how
+        they are framed, and for values that uvicorn should look at.
+        """
+        cycle = self.cycle
+        if cycle.scope is not scope or cycle.disconnected or not cycle.keep_alive or self.flow.write_paused:
+            return False
+        if status in _WITHOUT_LENGTH:
+            return False
+        head = [f"content-length: {len(body)}\r\n"]
+        for name, value in headers:
+            if name in _FRAMING or not value.isprintable():
+                return False
+            head.append(f"{name}: {value}\r\n")
+        default = [b"%b: %b\r\n" % header for header in self.server_state.default_headers]
+        cycle.response_started = cycle.response_complete = True
+        cycle.waiting_for_100_continue = False
+        fields = "".join(head).encode("latin-1", "replace")
+        self.transport.write(b"".join((STATUS_LINE[status], *default, fields, b"\r\n", body)))
+        cycle.message_event.set()
+        cycle.on_response()
+        return True
 
     def data_received(self, data: bytes) -> None:
         """Bytes from the client."""

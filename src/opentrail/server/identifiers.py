@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 RandomBytes = Callable[[int], bytes]
 
+_VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}  # RFC 9562, 4.1: two bits are 1 and 0
+
 
 class Identifiers:
     """Draws ids from ``random_bytes``, many at a time: one system call serves 128 of them."""
@@ -27,11 +29,8 @@ class Identifiers:
 
     def event_id(self) -> str:
         """A random UUID (version 4), as ``eventID`` is written."""
-        data = bytearray(self.take(16))
-        data[6] = data[6] & 0x0F | 0x40
-        data[8] = data[8] & 0x3F | 0x80
-        text = data.hex()
-        return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+        text = self.take(16).hex()
+        return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-{_VARIANT[text[16]]}{text[17:20]}-{text[20:]}"
 
     def request_id(self) -> str:
         """A random UUID for ``requestID``."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -19,9 +20,7 @@ class Metrics:
 
     def __init__(self, readings: Iterable[Reading] = ()) -> None:
         self._registry = CollectorRegistry()
-        self._calls = Counter(
-            "opentrail_calls", "Calls answered", ["service", "operation", "status"], registry=self._registry
-        )
+        self._calls: defaultdict[tuple[str, str, int], int] = defaultdict(int)  # of the event loop's thread alone
         self._refused = Counter(
             "opentrail_unauthenticated_calls",
             "Calls refused before anyone was proven",
@@ -29,18 +28,14 @@ class Metrics:
             registry=self._registry,
         )
         self.refusals = 0  # of all codes
-        self._children: dict[tuple[str, str, int], Counter] = {}
+        self._registry.register(_Calls(self._calls))
         self._registry.register(_Readings(tuple(readings)))
 
     def count_call(self, route: Route, status: int) -> None:
         """A call was answered."""
         # Names of operations that no model knows come from clients: they must not become labels without bound.
         operation = route.operation.name if route.operation is not None else "unknown"
-        key = (route.service.name, operation, status)
-        child = self._children.get(key)
-        if child is None:
-            child = self._children[key] = self._calls.labels(key[0], key[1], str(status))
-        child.inc()
+        self._calls[route.service.name, operation, status] += 1
 
     def count_refusal(self, code: str) -> None:
         """A request was refused before its caller was proven."""
@@ -50,6 +45,19 @@ class Metrics:
     def render(self) -> tuple[str, bytes]:
         """The content type and the text of all metrics."""
         return CONTENT_TYPE_LATEST, generate_latest(self._registry)
+
+
+class _Calls(Collector):
+    """Counted in a plain mapping: a ``Counter`` takes a lock and a microsecond each time."""
+
+    def __init__(self, calls: Mapping[tuple[str, str, int], int]) -> None:
+        self._calls = calls
+
+    def collect(self) -> Iterable[Metric]:
+        family = CounterMetricFamily("opentrail_calls", "Calls answered", labels=["service", "operation", "status"])
+        for (service, operation, status), count in list(self._calls.items()):
+            family.add_metric([service, operation, str(status)], count)
+        yield family
 
 
 class _Readings(Collector):

@@ -49,14 +49,13 @@ def build_event(call: ApiCall, outcome: Outcome, rules: RecordRules, recipient: 
     identity = call.identity
     by_service = identity.is_service
     hidden: list[str] = []
-    read_only = rules.is_read_only(service.name, call.operation.name)
-    is_data = rules.is_data(service.name, call.operation.name)
+    facts = rules.facts(service, call.operation.name)
     record: dict[str, Any] = {
         "eventVersion": EVENT_VERSION,
         "userIdentity": describe_identity(identity),
         "eventTime": format_time(call.now),
-        "eventSource": rules.event_source(service),
-        "eventName": rules.event_name(service.name, call.operation.name),
+        "eventSource": facts.event_source,
+        "eventName": facts.event_name,
         "awsRegion": rules.region(service.name, call.region),
         "sourceIPAddress": identity.invoked_by if by_service else call.request.source_ip,
         "userAgent": _user_agent(call, is_s3=is_s3),
@@ -65,22 +64,22 @@ def build_event(call: ApiCall, outcome: Outcome, rules: RecordRules, recipient: 
         record["errorCode"] = error_code(call.operation, outcome.fault)
         record["errorMessage"] = _cut(outcome.fault.message)
     record["requestParameters"] = _request_parameters(call, outcome, rules, hidden)
-    record["responseElements"] = _response_elements(call, outcome, rules, hidden, read_only=read_only)
+    record["responseElements"] = _response_elements(call, outcome, rules, hidden, read_only=facts.read_only)
     if outcome.additional:
         record["additionalEventData"] = dict(outcome.additional)
     record["requestID"] = call.request_id
     record["eventID"] = call.event_id
-    record["readOnly"] = read_only
+    record["readOnly"] = facts.read_only
     if is_s3:
         resources = s3_resources(call, recipient.resource_account)
         if resources:
             record["resources"] = resources
     record["eventType"] = "AwsApiCall"
-    if outcome.fault is None and service.name in rules.api_versions:
-        record["apiVersion"] = rules.api_versions[service.name]
-    record["managementEvent"] = not is_data
+    if outcome.fault is None and facts.api_version:
+        record["apiVersion"] = facts.api_version
+    record["managementEvent"] = not facts.is_data
     record["recipientAccountId"] = recipient.account_id
-    record["eventCategory"] = DATA if is_data else MANAGEMENT
+    record["eventCategory"] = DATA if facts.is_data else MANAGEMENT
     tls = call.request.tls
     if tls is not None and not by_service:
         record["tlsDetails"] = {

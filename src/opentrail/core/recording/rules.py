@@ -7,13 +7,24 @@ Source: the CloudTrail user guide, and what real records show.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from opentrail.core.wire.model import ServiceModel
 
 HIDDEN = "HIDDEN_DUE_TO_SECURITY_REASONS"
 OMITTED = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperationFacts:
+    """What the rules say of one operation, whoever calls it."""
+
+    event_source: str  # "monitoring.amazonaws.com"
+    event_name: str  # for a few S3 and Lambda operations not its own name
+    api_version: str  # "" for a service whose records have none
+    read_only: bool  # changes nothing, by AWS's reading
+    is_data: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,26 +42,29 @@ class RecordRules:
     reads_with_response: frozenset[str]
     response_hoist: frozenset[str]
     redactions: Mapping[str, str]  # service -> what stands in a hidden value's place; "": the member is left out
+    _known: dict[str, OperationFacts] = field(default_factory=dict, init=False, repr=False, compare=False)
 
-    def event_source(self, service: ServiceModel) -> str:
-        """``eventSource`` of a service: ``monitoring.amazonaws.com``."""
-        found = self.event_sources.get(service.name)
-        return found or f"{service.signing_name or service.endpoint_prefix}.amazonaws.com"
+    def facts(self, service: ServiceModel, operation: str) -> OperationFacts:
+        """What the rules say of ``operation``, worked out once for each that the model knows."""
+        name = f"{service.name}.{operation}"
+        facts = self._known.get(name)
+        if facts is None:
+            source = self.event_sources.get(service.name)
+            facts = OperationFacts(
+                event_source=source or f"{service.signing_name or service.endpoint_prefix}.amazonaws.com",
+                event_name=self.event_names.get(name, operation),
+                api_version=self.api_versions.get(service.name, ""),
+                read_only=self._is_read_only(name, operation),
+                is_data=service.name == "s3" and operation in self.s3_data_operations,
+            )
+            if operation in service.operations:  # names that clients made up would fill the memory
+                self._known[name] = facts
+        return facts
 
-    def event_name(self, service: str, operation: str) -> str:
-        """``eventName`` of an operation; for a few S3 and Lambda operations not its own name."""
-        return self.event_names.get(f"{service}.{operation}", operation)
-
-    def is_read_only(self, service: str, operation: str) -> bool:
-        """Whether the operation changes nothing, by AWS's reading."""
-        name = f"{service}.{operation}"
+    def _is_read_only(self, name: str, operation: str) -> bool:
         if name in self.always_read:
             return True
         return name not in self.never_read and operation.startswith(self.read_prefixes)
-
-    def is_data(self, service: str, operation: str) -> bool:
-        """Whether the call is a data event."""
-        return service == "s3" and operation in self.s3_data_operations
 
     def region(self, service: str, region: str) -> str:
         """``awsRegion``: that of the endpoint, for global services us-east-1."""

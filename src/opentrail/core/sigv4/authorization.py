@@ -13,6 +13,7 @@ from base64 import b64encode
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from typing import NamedTuple, NoReturn
 from urllib.parse import unquote_plus
 
@@ -157,6 +158,7 @@ def _request_time(request: HttpRequest, family: Family) -> tuple[str, datetime]:
     return f"{time:%Y%m%dT%H%M%SZ}", time
 
 
+@lru_cache(maxsize=256)  # the calls of one second share it
 def _parse_timestamp(text: str) -> datetime | None:
     if not _TIMESTAMP.fullmatch(text):
         return None

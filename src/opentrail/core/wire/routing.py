@@ -93,22 +93,21 @@ class _Asked:
     scope: Scope | None
     domains: Collection[str]
 
-    @property
-    def form(self) -> str:
-        """The query string or the form body, whichever holds an ``Action``; else the empty string."""
+    def action(self) -> re.Match[str] | None:
+        """The ``Action`` within the query string or the form body, whichever holds one."""
         request = self.request
         if self.scope is None and request.path != "/":
-            return ""  # anonymous: the path of an object, whatever its query says
-        if _ACTION.search(request.query):
-            return request.query
+            return None  # anonymous: the path of an object, whatever its query says
+        found = _ACTION.search(request.query) if request.query else None
+        if found is not None:
+            return found
         content_type = request.headers.get("content-type")
         if not self.body or request.method != "POST" or (content_type and "form-urlencoded" not in content_type):
-            return ""
+            return None
         try:
-            text = inflate_body(request, self.body).decode("utf-8", "replace")
+            return _ACTION.search(inflate_body(request, self.body).decode("utf-8", "replace"))
         except ServiceFault:
-            return ""  # what cannot be read names no action
-        return text if _ACTION.search(text) else ""
+            return None  # what cannot be read names no action
 
 
 def identify(
@@ -134,11 +133,18 @@ def identify(
             return _identify_rpc(asked, names, catalog, "smithy-rpc-v2-cbor")
         if "x-amz-target" in headers:
             return _identify_rpc(asked, names, catalog, "json")
-        if not all(_REST.issuperset(catalog.protocols(name)) for name in names) or not names:
-            form = asked.form
-            if form:
-                return _identify_action(asked, form, names, catalog)
+        action = None if _are_rest(names, catalog) else asked.action()
+        if action is not None:
+            return _identify_action(asked, action, names, catalog)
     return _identify_rest(asked, names, catalog)
+
+
+def _are_rest(names: tuple[str, ...], catalog: Catalog) -> bool:
+    """Whether there are candidates, and none takes forms."""
+    for name in names:
+        if not _REST.issuperset(catalog.protocols(name)):
+            return False
+    return bool(names)
 
 
 def _candidates(asked: _Asked, catalog: Catalog) -> tuple[str, ...]:
@@ -175,9 +181,8 @@ def _identify_rpc(asked: _Asked, names: tuple[str, ...], catalog: Catalog, proto
     return _without_operation(asked, operation_name, chosen or names, catalog, protocol)
 
 
-def _identify_action(asked: _Asked, form: str, names: tuple[str, ...], catalog: Catalog) -> Route:
-    action, version = _ACTION.search(form), _VERSION.search(form)
-    operation_name = action.group(1) if action else ""
+def _identify_action(asked: _Asked, action: re.Match[str], names: tuple[str, ...], catalog: Catalog) -> Route:
+    operation_name, version = action.group(1), _VERSION.search(action.string)
     versioned = catalog.by_version(version.group(1)) if version else ()
     chosen = tuple(name for name in names if name in versioned) or names or versioned
     for name in chosen:
