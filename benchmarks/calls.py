@@ -26,12 +26,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
+from typing import Any
 
 import boto3
 import uvloop
 from botocore.auth import S3SigV4Auth, SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
+
+from opentrail.testing.live_server import LiveServer, free_port
 
 BIN = Path(sys.executable).parent
 BUCKET = "benchmark-bucket"
@@ -74,7 +77,8 @@ def main() -> None:
                 "aws_access_key_id": server.credentials.access_key,
                 "aws_secret_access_key": server.credentials.secret_key,
             }
-            s3 = boto3.client("s3", endpoint_url=server.url, region_name="us-east-1", **key)
+            open_client: Any = boto3.client  # its types are made for literals
+            s3 = open_client("s3", endpoint_url=server.url, region_name="us-east-1", **key)
             s3.create_bucket(Bucket=BUCKET)
         print(f"{options.clients} connections, median of {options.rounds} rounds of {options.seconds:g} s each")
         print(f"{'':24}{'calls/s':>10}{'CPU us/call':>13}{'p50 ms':>9}{'p99 ms':>9}")
@@ -84,10 +88,10 @@ def main() -> None:
                 for server in (ours, peer):
                     requests = [make(server) for _ in range(options.clients)]
                     rounds[server.name].append(run_round(server, requests, options.seconds))
-            middle = {key: median(values) for key, values in rounds.items()}
+            middle = {who: median(values) for who, values in rounds.items()}
             print(name)
-            for key, figures in middle.items():
-                print(f"  {key:22}{figures.rate:10,.0f}{figures.cpu:13,.0f}{figures.p50:9.1f}{figures.p99:9.1f}")
+            for who, figures in middle.items():
+                print(f"  {who:22}{figures.rate:10,.0f}{figures.cpu:13,.0f}{figures.p50:9.1f}{figures.p99:9.1f}")
             ratio = middle[peer.name].cpu / middle[ours.name].cpu
             print(f"  ratio: {ratio:.1f}x moto_server's calls per CPU second (aim: 20x; p99 under 25 ms)")
 
@@ -100,32 +104,13 @@ def median(rounds: list[Figures]) -> Figures:
 @contextmanager
 def opentrail() -> Iterator[Server]:
     with tempfile.TemporaryDirectory(prefix="opentrail-bench-") as folder:
-        log = Path(folder, "log")
-        command = [
-            BIN / "opentrail",
-            "serve",
-            "--port",
-            "0",
-            "--data-dir",
-            Path(folder, "data"),
-            "--log-level",
-            "warning",
-        ]
-        with log.open("wb") as output:
-            process = subprocess.Popen(command, stderr=output)
+        server = LiveServer(Path(folder, "data"), "--log-level", "warning")
+        server.start()
         try:
-            found = None
-            while found is None:
-                time.sleep(0.05)
-                assert process.poll() is None, log.read_text()
-                found = re.search(r"127\.0\.0\.1:(\d+) ", log.read_text())
-            text = Path(folder, "data", "credentials").read_text()
-            words = dict(re.findall(r"(aws_\w+) = (\S+)", text))
-            credentials = Credentials(words["aws_access_key_id"], words["aws_secret_access_key"])
-            yield Server(name="opentrail", port=int(found[1]), pid=process.pid, credentials=credentials)
+            credentials = Credentials(*server.root_key().values())
+            yield Server(name="opentrail", port=server.port, pid=server.pid, credentials=credentials)
         finally:
-            process.terminate()
-            process.wait(60)
+            server.stop()
 
 
 @contextmanager
@@ -145,13 +130,6 @@ def moto() -> Iterator[Server]:
     finally:
         process.terminate()
         process.wait(30)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
 
 
 def identity_requests(server: Server) -> list[bytes]:

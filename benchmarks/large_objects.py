@@ -28,7 +28,8 @@ import boto3
 import uvicorn
 from botocore.config import Config
 
-BIN = Path(sys.executable).parent
+from opentrail.testing.live_server import LiveServer, free_port
+
 CHUNK = bytes(1 << 20)
 BUCKET, KEY = "benchmark-bucket", "large"
 LIMIT_MB = 150
@@ -68,33 +69,23 @@ def main() -> None:
 @contextmanager
 def opentrail(folder: Path) -> Iterator[tuple[int, str, str]]:
     folder.mkdir()
-    log = folder / "log"
-    command = [BIN / "opentrail", "serve", "--port", "0", "--data-dir", folder / "data", "--log-level", "warning"]
-    with log.open("wb") as output:
-        process = subprocess.Popen(command, stderr=output)
+    server = LiveServer(folder / "data", "--log-level", "warning")
+    server.start()
     try:
-        found = None
-        while found is None:
-            time.sleep(0.05)
-            assert process.poll() is None, log.read_text()
-            found = re.search(r"listens on (\S+)", log.read_text())
-        words = dict(re.findall(r"(aws_\w+) = (\S+)", (folder / "data" / "credentials").read_text()))
-        s3: Any = boto3.client("s3", endpoint_url=found[1], region_name="us-east-1", config=V4, **words)
+        open_client: Any = boto3.client  # its types are made for literals
+        s3 = open_client("s3", endpoint_url=server.url, region_name="us-east-1", config=V4, **server.root_key())
         s3.create_bucket(Bucket=BUCKET)
         where = {"Bucket": BUCKET, "Key": KEY}
         urls = [s3.generate_presigned_url(name, Params=where, ExpiresIn=3600) for name in ("put_object", "get_object")]
-        yield process.pid, urls[0], urls[1]
+        yield server.pid, urls[0], urls[1]
     finally:
-        process.terminate()
-        process.wait(60)
+        server.stop()
 
 
 @contextmanager
 def peer(folder: Path) -> Iterator[tuple[int, str]]:
     folder.mkdir()
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     process = subprocess.Popen([sys.executable, __file__, "--peer", str(port), str(folder)])
     try:
         for _ in range(200):

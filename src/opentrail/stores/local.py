@@ -10,9 +10,6 @@ Needs a file system with POSIX renames, case-sensitive names and ordered metadat
 * A failed flush is not retryable, a full disk is; neither leaves debris.
 """
 
-# Paths are text, as system calls want them; making Path objects costs more than the calls.
-# ruff: noqa:
-
 from __future__ import annotations
 
 import hashlib

@@ -1,8 +1,5 @@
 """Single files, as the local store uses them: written whole and flushed, read in chunks; failures as ``StoreError``."""
 
-# Paths are text, as system calls want them; making Path objects costs more than the calls.
-# ruff: noqa:
-
 from __future__ import annotations
 
 import errno

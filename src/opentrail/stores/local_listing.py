@@ -5,9 +5,6 @@ component with "/", a continuation by its piece.  Those ranges do not overlap (`
 walk in that order yields keys in order, and a whole folder is passed over when its range lies outside the asked one.
 """
 
-# Paths are text, as system calls want them; making Path objects costs more than the calls.
-# ruff: noqa:
-
 from __future__ import annotations
 
 import os

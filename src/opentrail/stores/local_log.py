@@ -14,9 +14,6 @@ a flush.  After a crash of the machine whatever the files lack is written again 
 Record: length and CRC-32 of the rest (little-endian, 4 bytes each), a line of JSON, the object's bytes.
 """
 
-# Paths are text, as system calls want them; making Path objects costs more than the calls.
-# ruff: noqa:
-
 from __future__ import annotations
 
 import ctypes

@@ -7,9 +7,6 @@
 * A lock is never held while something else is waited for.
 """
 
-# Paths are text, as system calls want them; making Path objects costs more than the calls.
-# ruff: noqa:
-
 from __future__ import annotations
 
 import os

@@ -5,9 +5,6 @@ finds: those of a locked folder are in use, those of an unlocked one are a dead 
 because a rename does not cross file systems.
 """
 
-# Paths are text, as system calls want them; making Path objects costs more than the calls.
-# ruff: noqa:
-
 from __future__ import annotations
 
 import fcntl

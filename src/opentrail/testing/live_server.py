@@ -38,6 +38,12 @@ class LiveServer:
         self._process: subprocess.Popen[bytes] | None = None
         self._clients: dict[tuple[str, str, str], Any] = {}
 
+    @property
+    def pid(self) -> int:
+        """The running process's id."""
+        assert self._process is not None
+        return self._process.pid
+
     def start(self, *, wait: bool = True) -> None:
         """Start it; ``wait`` until it listens."""
         assert self._process is None, "it runs already"
