@@ -100,7 +100,8 @@ class EndpointProtocol(HttpToolsProtocol):
         if status in _WITHOUT_LENGTH:
             return False
         head = [f"content-length: {len(body)}\r\n"]
-        for name, value in headers:
+        for given, value in headers:
+            name = given.lower()
             if name in _FRAMING or not value.isprintable():
                 return False
             head.append(f"{name}: {value}\r\n")
