@@ -99,10 +99,15 @@ class EndpointProtocol(HttpToolsProtocol):
             return False
         if status in _WITHOUT_LENGTH:
             return False
-        head = [f"content-length: {len(body)}\r\n"]
+        length = str(len(body))
+        head = [f"content-length: {length}\r\n"]
         for given, value in headers:
             name = given.lower()
-            if name in _FRAMING or not value.isprintable():
+            if name in _FRAMING:
+                if name == "content-length" and value == length:
+                    continue
+                return False
+            if not value.isprintable():
                 return False
             head.append(f"{name}: {value}\r\n")
         default = [b"%b: %b\r\n" % header for header in self.server_state.default_headers]
