@@ -10,6 +10,7 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from queue import SimpleQueue
 from typing import Any, NamedTuple, TypeVar, TypeVarTuple
 
@@ -21,6 +22,7 @@ class _Job(NamedTuple):
     future: asyncio.Future[Any]
     function: Callable[..., Any]
     arguments: tuple[Any, ...]
+    begins: bool  # the function returns at once and tells its first argument later
 
 
 class CallThreads:
@@ -37,13 +39,27 @@ class CallThreads:
     def run(self, function: Callable[[*Arguments], Result], *arguments: *Arguments) -> asyncio.Future[Result]:
         """What ``function(*arguments)``, called on a thread, returns or raises."""
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        self._give_out(_Job(future, function, arguments, begins=False))
+        return future
+
+    def begin(
+        self, function: Callable[[Callable[[Result], None], *Arguments], None], *arguments: *Arguments
+    ) -> asyncio.Future[Result]:
+        """What ``function(done, *arguments)``, called on a thread, gives to ``done``, once and from any thread.
+
+        The function returns before that, so that a thread serves many that wait; it must not raise.
+        """
+        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        self._give_out(_Job(future, function, arguments, begins=True))
+        return future
+
+    def _give_out(self, job: _Job) -> None:
         self._running += 1
         if self._running > len(self._threads) < self._count:
             thread = threading.Thread(target=self._work, name=f"call-{len(self._threads) + 1}", daemon=True)
             self._threads.append(thread)
             thread.start()
-        self._jobs.put(_Job(future, function, arguments))
-        return future
+        self._jobs.put(job)
 
     def close(self) -> None:
         """Finish what was given out and end the threads."""
@@ -57,13 +73,19 @@ class CallThreads:
             result: Any = None
             error: BaseException | None = None
             try:
+                if job.begins:
+                    job.function(partial(self._finish, job.future), *job.arguments)
+                    continue
                 result = job.function(*job.arguments)
             except BaseException as caught:  # noqa: BLE001  the thread's boundary: it belongs to whoever awaits
                 error = caught
-            self._finished.append((job.future, result, error))
-            if not self._announced:  # else whoever announced comes after this append, for it resets the mark first
-                self._announced = True
-                job.future.get_loop().call_soon_threadsafe(self._deliver)
+            self._finish(job.future, result, error)
+
+    def _finish(self, future: asyncio.Future[Any], result: Any, error: BaseException | None = None) -> None:
+        self._finished.append((future, result, error))
+        if not self._announced:  # else whoever announced comes after this append, for it resets the mark first
+            self._announced = True
+            future.get_loop().call_soon_threadsafe(self._deliver)
 
     def _deliver(self) -> None:
         self._announced = False

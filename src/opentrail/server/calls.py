@@ -36,7 +36,7 @@ from opentrail.server.authentication import Authenticator, Caller
 from opentrail.server.authorisation import Authoriser
 from opentrail.server.bodies import BytesPayload, RequestBody, StreamedPayload
 from opentrail.server.call_threads import CallThreads
-from opentrail.server.execution import as_fault, judge, not_implemented, run_handler, unknown_operation
+from opentrail.server.execution import as_fault, begin_handler, judge, not_implemented, run_handler, unknown_operation
 from opentrail.server.identifiers import Identifiers
 from opentrail.server.metrics import Metrics
 from opentrail.server.payloads import payload_decoder
@@ -244,7 +244,9 @@ async def _carry_out(call: ApiCall, route: Route, before: int, door: FrontDoor) 
         except Exception as error:  # noqa: BLE001  the request boundary: without an intent nothing is carried out
             fault = as_fault(error, call.operation.name, call.request_id)
             return Answer(outcome=Outcome(fault=fault), owner=verdict.owner)
-    if entry.blocking:
+    if entry.begin is not None:
+        outcome = await door.threads.begin(begin_handler, call, entry, service.deps)
+    elif entry.blocking:
         outcome = await door.threads.run(run_handler, call, entry, service.deps)
     else:
         outcome = run_handler(call, entry, service.deps)

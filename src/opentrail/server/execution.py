@@ -6,6 +6,7 @@ Whatever goes wrong becomes the answer of this one call: these functions raise n
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from opentrail.core.errors import ServiceFault, StorageError
@@ -44,6 +45,22 @@ def run_handler(call: ApiCall, entry: OperationEntry[Any], deps: Any) -> Outcome
         return Outcome(result=entry.handler(call, deps))
     except Exception as error:  # noqa: BLE001  the request boundary
         return Outcome(fault=as_fault(error, call.operation.name, call.request_id))
+
+
+def begin_handler(done: Callable[[Outcome], None], call: ApiCall, entry: OperationEntry[Any], deps: Any) -> None:
+    """``run_handler`` that does not wait: ``done`` hears what the service made of ``call``, from any thread."""
+    assert entry.begin is not None, "only an operation with this form is begun"
+
+    def finish(result: Mapping[str, Any] | None, error: Exception | None) -> None:
+        if error is not None:
+            done(Outcome(fault=as_fault(error, call.operation.name, call.request_id)))
+        else:
+            done(Outcome(result=result))
+
+    try:
+        entry.begin(call, deps, finish)
+    except Exception as error:  # noqa: BLE001  the request boundary
+        finish(None, error)
 
 
 def as_fault(error: Exception, what: str, request_id: str) -> ServiceFault:

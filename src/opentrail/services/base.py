@@ -31,6 +31,9 @@ class Permission:
     context: Mapping[str, list[str]] = field(default_factory=dict)
 
 
+OnResult = Callable[[Mapping[str, Any] | None, Exception | None], None]  # (result, None) or (None, error)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OperationEntry(Generic[Deps]):
     """How one operation is carried out and what it needs.
@@ -40,6 +43,10 @@ class OperationEntry(Generic[Deps]):
     network and run on a thread; the others must return at once.  ``writes`` marks those that change something: they
     leave an intent in the journal first.  ``anonymous`` lets an unsigned call reach authorisation.
     ``permissions_block``: ``permissions`` asks a database, so it runs on a thread as well.
+
+    ``begin`` is another form of a blocking ``handler`` that gives its thread back while it waits: it returns at once,
+    and its third argument hears the result or what went wrong, exactly once, from any thread.  What it raises comes
+    before that.
     """
 
     handler: Callable[[ApiCall, Deps], Mapping[str, Any]]
@@ -48,6 +55,7 @@ class OperationEntry(Generic[Deps]):
     blocking: bool = True
     anonymous: bool = False
     permissions_block: bool = False
+    begin: Callable[[ApiCall, Deps, OnResult], None] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

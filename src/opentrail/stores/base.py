@@ -19,10 +19,11 @@ Rules of every store (``testing.StoreContract`` holds them to it):
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import chain
+from queue import SimpleQueue
 from typing import Protocol
 
 from opentrail.core.errors import StoreError
@@ -57,11 +58,21 @@ class StoredObject:
     chunks: Iterator[bytes]
 
 
+OnStored = Callable[[ObjectInfo | None, StoreError | None], None]  # (info, None) or (None, error); must not raise
+
+
 class ObjectStore(Protocol):
     """A map of keys to objects."""
 
     def put(self, key: str, data: bytes | Iterable[bytes], metadata: Mapping[str, str]) -> ObjectInfo:
         """Store ``data`` with ``metadata`` (24 KB at most; some media take less) under ``key``, over what was there."""
+        ...
+
+    def put_soon(self, key: str, data: bytes, metadata: Mapping[str, str], done: OnStored) -> None:
+        """``put`` that need not wait for the disk: ``done`` hears, once and from any thread, when it is durable or not.
+
+        Raises as ``put`` for what it finds out at once; ``done`` is then never called.
+        """
         ...
 
     def get(self, key: str, *, start: int = 0, end: int | None = None) -> StoredObject:
@@ -87,6 +98,17 @@ class ObjectStore(Protocol):
     def close(self) -> None:
         """Release what the store holds."""
         ...
+
+
+def stored_now(store: ObjectStore, key: str, data: bytes, metadata: Mapping[str, str]) -> ObjectInfo:
+    """``put_soon``, waited for.  Raises as ``put``."""
+    results: SimpleQueue[tuple[ObjectInfo | None, StoreError | None]] = SimpleQueue()
+    store.put_soon(key, data, metadata, lambda info, error: results.put((info, error)))
+    info, error = results.get()
+    if info is None:
+        assert error is not None, "an object is stored or there is an error"
+        raise error
+    return info
 
 
 def check_key(key: str) -> bytes:

@@ -19,12 +19,13 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import TypeGuard
 
 from opentrail.core.errors import NoSuchObject, StoreError
-from opentrail.stores.base import ObjectInfo, StoredObject
+from opentrail.stores.base import ObjectInfo, OnStored, StoredObject, stored_now
 from opentrail.stores.local_backlog import Backlog
 from opentrail.stores.local_files import StoreErrors
-from opentrail.stores.local_log import DELETE, FORGET, PUT, LogRecord, WriteLog, can_log, read_last_records
+from opentrail.stores.local_log import DELETE, FORGET, PUT, LogRecord, Segment, WriteLog, can_log, read_last_records
 from opentrail.stores.local_objects import ObjectFiles
 from opentrail.stores.local_sidecars import SidecarEntry, new_entry
 from opentrail.stores.local_work import WorkFolder, dead_folders, remove_folder
@@ -56,15 +57,10 @@ class LocalStore:
 
     def put(self, key: str, data: bytes | Iterable[bytes], metadata: Mapping[str, str]) -> ObjectInfo:
         """Store ``data`` under ``key``."""
+        if self._is_logged(data):
+            return stored_now(self, key, data, metadata)
         path = self._files.path_of(key)
         work = self._open_work()
-        if self._backlog is not None and isinstance(data, bytes) and len(data) <= LOGGED_BYTES:
-            md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
-            entry = new_entry((0, time.time_ns(), len(data)), md5, metadata)
-            self._backlog.make_room(len(data))
-            with self._lock(key):
-                self._append(_record_of(key, entry, data))
-            return _info_of(key, entry)
         chunks = (data,) if isinstance(data, bytes) else data
         gate = _Gate(chunks, self._lock(key), lambda: self._drain(key))
         try:
@@ -73,6 +69,35 @@ class LocalStore:
         finally:
             gate.leave()
         return _info_of(key, entry)
+
+    def put_soon(self, key: str, data: bytes, metadata: Mapping[str, str], done: OnStored) -> None:
+        """Store ``data`` under ``key`` and call ``done``; holds the key's lock until then."""
+        if not self._is_logged(data):
+            done(self.put(key, data, metadata), None)
+            return
+        self._files.path_of(key)  # refuses a key that no file can have
+        self._open_work()
+        log, backlog = self._log, self._backlog
+        assert log is not None, "who may write has one"
+        assert backlog is not None, "a log has one"
+        md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
+        entry = new_entry((0, time.time_ns(), len(data)), md5, metadata)
+        record, info = _record_of(key, entry, data), _info_of(key, entry)
+        backlog.make_room(len(data))
+        lock = self._lock(key)
+
+        def finish(segment: Segment | None, error: StoreError | None) -> None:
+            if segment is not None:
+                backlog.add(record, segment)
+            lock.release()
+            done(info if segment is not None else None, error)
+
+        lock.acquire()
+        try:
+            log.submit(record, finish)
+        except BaseException:
+            lock.release()
+            raise
 
     def get(self, key: str, *, start: int = 0, end: int | None = None) -> StoredObject:
         """Open bytes ``start`` to ``end`` of ``key``."""
@@ -124,12 +149,17 @@ class LocalStore:
     def close(self) -> None:
         """Bring the write log to its end and leave nothing behind."""
         with self._opening, StoreErrors("close"):
+            if self._log is not None:
+                self._log.stop()
             is_clean = self._backlog is None or self._backlog.close()
             if self._log is not None:
                 self._log.close()
             if self._work is not None:
                 self._work.close(keep=not is_clean)
             self._work = self._log = self._backlog = None
+
+    def _is_logged(self, data: object) -> TypeGuard[bytes]:
+        return self._logged and not self._read_only and isinstance(data, bytes) and len(data) <= LOGGED_BYTES
 
     def _lock(self, key: str) -> threading.Lock:
         return self._stripes[hash(key) % _STRIPES]

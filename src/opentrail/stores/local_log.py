@@ -4,7 +4,8 @@ Making one small object durable by itself costs three flushes (data, metadata, f
 appended here; all calls that wait at the same moment share one ``fdatasync``; the object's files follow later, without
 a flush.  After a crash of the machine whatever the files lack is written again from the log.  Rules:
 
-* ``append`` returns when the record is durable; its caller says when its effect is in files (``applied``).
+* One thread writes whatever waits, flushes once and tells everyone, in the order of ``submit``; whoever was told says
+  when the record's effect is in files (``applied``).
 * When the effects of every record of a segment are in their files, the whole file system is flushed (``syncfs``), and
   only then the segment is removed, durably (``retire``).
 * Recovery looks at the last record of each key alone (``read_last_records``).
@@ -21,7 +22,7 @@ import os
 import struct
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from zlib import crc32
@@ -64,15 +65,29 @@ class Segment:
     keys: set[str] = field(default_factory=set)
 
 
-class _Batch:
-    """The records that one flush makes durable."""
+OnDurable = Callable[[Segment | None, StoreError | None], None]  # (segment, None) or (None, error); must not raise
+_Waiting = tuple[bytes, str, OnDurable]  # the encoded record, its key, who waits for it
 
-    __slots__ = ("error", "records", "segment")
+
+class _Waiter:
+    """Whoever blocks until a record is durable."""
 
     def __init__(self) -> None:
-        self.records: list[bytes] = []
-        self.error: StoreError | None = None
-        self.segment: Segment | None = None
+        self._done = threading.Lock()
+        self._done.acquire()
+        self._segment: Segment | None = None
+        self._error: StoreError | None = None
+
+    def __call__(self, segment: Segment | None, error: StoreError | None) -> None:
+        self._segment, self._error = segment, error
+        self._done.release()
+
+    def wait(self) -> Segment:
+        self._done.acquire()
+        if self._segment is None:
+            assert self._error is not None, "a record is in a segment or has an error"
+            raise self._error
+        return self._segment
 
 
 class WriteLog:
@@ -80,32 +95,46 @@ class WriteLog:
 
     def __init__(self, folder: str) -> None:
         self._folder = folder
-        self._writer = threading.Lock()  # held to write and flush
-        self._open = threading.Lock()  # held to add to the open batch, or to close it
-        self._batch = _Batch()
+        self._writer = threading.Lock()  # held to write and flush, and to change segments
+        self._work = threading.Condition()  # of what waits, and of what is not applied
+        self._waiting: list[_Waiting] = []
+        self._stopping = False
         self._number = 0
         self._broken = False
         self._segment = self._new_segment()
         self._old: Segment | None = None
+        self._thread = threading.Thread(target=self._run, name="store-log", daemon=True)
+        self._thread.start()
+
+    def submit(self, record: LogRecord, done: OnDurable) -> None:
+        """Make ``record`` durable, and then call ``done`` on the log's thread, once.
+
+        Raises ``StoreError`` where the log was stopped; ``done`` is then never called.
+        """
+        encoded = _encode_record(record)
+        with self._work:
+            if self._stopping:
+                raise StoreError("the store is closed", retryable=False)
+            self._waiting.append((encoded, record.key, done))
+            if len(self._waiting) == 1:
+                self._work.notify()
 
     def append(self, record: LogRecord) -> Segment:
         """Make ``record`` durable; returns the segment that has it."""
-        encoded = _encode_record(record)
-        with self._open:
-            batch = self._batch
-            batch.records.append(encoded)
-        with self._writer:  # whoever comes first writes for all who wait
-            if batch.segment is None and batch.error is None:
-                self._write_batch()
-        if batch.error is not None:
-            raise batch.error
-        assert batch.segment is not None, "a batch without an error is in a segment"
-        batch.segment.keys.add(record.key)
-        return batch.segment
+        waiter = _Waiter()
+        self.submit(record, waiter)
+        return waiter.wait()
+
+    def stop(self) -> None:
+        """Take no more records and finish those that wait."""
+        with self._work:
+            self._stopping = True
+            self._work.notify()
+        self._thread.join()
 
     def applied(self, segment: Segment) -> None:
         """The effect of one of the segment's records is in files."""
-        with self._open:
+        with self._work:
             segment.unapplied -= 1
 
     def holds(self, key: str) -> bool:
@@ -146,30 +175,51 @@ class WriteLog:
         for segment in filter(None, (self._segment, self._old)):
             os.close(segment.descriptor)
 
-    def _write_batch(self) -> None:
-        with self._open:
-            batch, self._batch = self._batch, _Batch()
+    def _run(self) -> None:
+        while batch := self._take():
+            segment, error = self._write([encoded for encoded, _, _ in batch])
+            for _, key, done in batch:
+                if segment is not None:
+                    segment.keys.add(key)  # before anyone is told: whoever holds the key's lock may ask ``holds`` next
+                done(segment, error)
+
+    def _take(self) -> list[_Waiting]:
+        """What waits; blocks until there is something; empty when the log is stopped."""
+        with self._work:
+            while not self._waiting and not self._stopping:
+                self._work.wait()
+            batch, self._waiting = self._waiting, []
+            return batch
+
+    def _write(self, records: list[bytes]) -> tuple[Segment | None, StoreError | None]:
+        """Make the records durable together: the segment that has them, or why not."""
+        with self._writer:
+            try:
+                return self._write_durably(b"".join(records), len(records)), None
+            except StoreError as error:
+                return None, error
+            except BaseException as error:  # noqa: BLE001  the thread's boundary: nobody may wait for one that died
+                self._broken = True
+                return None, StoreError(f"write log: {error!r}", retryable=False)
+
+    def _write_durably(self, data: bytes, count: int) -> Segment:
         segment = self._segment
         if self._broken:
-            batch.error = StoreError("an earlier flush failed: restart to recover what is durable", retryable=False)
-            return
-        joined = b"".join(batch.records)
+            raise StoreError("an earlier flush failed: restart to recover what is durable", retryable=False)
         try:
-            write_all(segment.descriptor, joined)
+            write_all(segment.descriptor, data)
         except OSError as error:
             os.ftruncate(segment.descriptor, segment.size)
-            batch.error = StoreError(f"write log: {error.strerror}", retryable=True)
-            return
+            raise StoreError(f"write log: {error.strerror}", retryable=True) from error
         try:
             os.fdatasync(segment.descriptor)
         except OSError as error:
             self._broken = True
-            batch.error = flush_error(error)
-            return
-        with self._open:
-            segment.unapplied += len(batch.records)
-        segment.size += len(joined)
-        batch.segment = segment
+            raise flush_error(error) from error
+        segment.size += len(data)
+        with self._work:
+            segment.unapplied += count
+        return segment
 
     def _new_segment(self) -> Segment:
         path = f"{self._folder}/{self._number:08d}{_SUFFIX}"

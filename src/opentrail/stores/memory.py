@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from opentrail.core.errors import NoSuchObject
-from opentrail.stores.base import ObjectInfo, StoredObject, check_key, check_metadata
+from opentrail.stores.base import ObjectInfo, OnStored, StoredObject, check_key, check_metadata
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +41,10 @@ class MemoryStore:
                 insort(self._sorted, raw)
             self._held[raw] = _Held(info=info, data=whole)
         return info
+
+    def put_soon(self, key: str, data: bytes, metadata: Mapping[str, str], done: OnStored) -> None:
+        """Store ``data``, waiting for it all the same, and tell."""
+        done(self.put(key, data, metadata), None)
 
     def get(self, key: str, *, start: int = 0, end: int | None = None) -> StoredObject:
         """Open bytes ``start`` to ``end`` of ``key``."""

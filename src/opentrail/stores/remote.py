@@ -28,7 +28,7 @@ from obstore.store import ObjectStore as Bucket
 from obstore.store import from_url
 
 from opentrail.core.errors import ConfigError, NoSuchObject, StoreError
-from opentrail.stores.base import ObjectInfo, StoredObject, UnusableKey, check_key, check_metadata
+from opentrail.stores.base import ObjectInfo, OnStored, StoredObject, UnusableKey, check_key, check_metadata
 
 PART_BYTES = 8 * 1024 * 1024
 PARTS_AT_ONCE = 4
@@ -77,6 +77,10 @@ class RemoteStore:
             )
         etag = (result["e_tag"] or "").strip('"')
         return ObjectInfo(key=key, size=source.size, etag=etag, last_modified=datetime.now(UTC), metadata=kept)
+
+    def put_soon(self, key: str, data: bytes, metadata: Mapping[str, str], done: OnStored) -> None:
+        """Store ``data``, waiting for it all the same, and tell."""
+        done(self.put(key, data, metadata), None)
 
     def get(self, key: str, *, start: int = 0, end: int | None = None) -> StoredObject:
         """Open bytes ``start`` to ``end`` of ``key``."""

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
 
 from opentrail.core.errors import StoreError
-from opentrail.stores.base import ObjectInfo, ObjectStore, StoredObject
+from opentrail.stores.base import ObjectInfo, ObjectStore, OnStored, StoredObject
 
 
 class Fault(Enum):
@@ -45,6 +45,10 @@ class FaultyStore:
         info = self._inner.put(key, data, metadata)
         self._after(fault)
         return info
+
+    def put_soon(self, key: str, data: bytes, metadata: Mapping[str, str], done: OnStored) -> None:
+        """``put`` and tell."""
+        done(self.put(key, data, metadata), None)
 
     def get(self, key: str, *, start: int = 0, end: int | None = None) -> StoredObject:
         """Open ``key``."""

@@ -13,12 +13,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from queue import SimpleQueue
 from typing import ClassVar
 
 import pytest
 
 from opentrail.core.errors import NoSuchObject, StoreError
-from opentrail.stores.base import METADATA_LIMIT_BYTES, ObjectStore
+from opentrail.stores.base import METADATA_LIMIT_BYTES, ObjectInfo, ObjectStore
 
 #: Keys that a careless mapping to files or URLs confuses.
 AWKWARD_KEYS = (
@@ -216,11 +218,18 @@ class StoreContract:
     @pytest.mark.parametrize("key", ["", "x" * 2049, "\ud800"])
     def test_impossible_keys_are_refused(self, store: ObjectStore, key: str) -> None:
         """What no store can hold is a StoreError that no retry helps."""
-        for call in (lambda: store.put(key, b"", {}), lambda: store.head(key), lambda: store.delete(key)):
+        told: list[object] = []
+        for call in (
+            lambda: store.put(key, b"", {}),
+            lambda: store.put_soon(key, b"", {}, lambda info, error: told.append((info, error))),
+            lambda: store.head(key),
+            lambda: store.delete(key),
+        ):
             with pytest.raises(StoreError) as caught:
                 call()
             assert not caught.value.retryable
             assert not isinstance(caught.value, NoSuchObject)
+        assert not told
 
     def test_listing_by_prefix_and_position(self, store: ObjectStore) -> None:
         """Every prefix and every position give the same as a filter over all keys."""
@@ -273,6 +282,26 @@ class StoreContract:
             thread.join()
         assert not errors
         assert keys_of(store) == ["k/one"]
+
+    def test_put_soon_tells_each_once(self, store: ObjectStore) -> None:
+        """Whoever is told finds the object; of one key, the last one told is the one that stays."""
+        told: SimpleQueue[tuple[int, ObjectInfo | None, StoreError | None]] = SimpleQueue()
+        seen: dict[str, bytes] = {}
+
+        def hear(number: int, info: ObjectInfo | None, error: StoreError | None) -> None:
+            told.put((number, info, error))
+
+        bodies = {number: f"body {number}".encode() * (1 + number % 3 * 9000) for number in range(60)}
+        for number, body in bodies.items():
+            store.put_soon(f"k/{number % 7}", body, {"x-amz-meta-number": str(number)}, partial(hear, number))
+        for _ in bodies:
+            number, info, error = told.get(timeout=60)
+            assert error is None
+            assert info is not None
+            assert (info.key, info.size) == (f"k/{number % 7}", len(bodies[number]))
+            seen[info.key] = bodies[number]
+        assert told.empty()
+        assert {key: read_all(store, key) for key in keys_of(store, "k/")} == seen
 
     def _ordered(self, keys: list[str]) -> list[str]:
         return keys if self.byte_order else sorted(keys, key=str.encode)

@@ -174,7 +174,13 @@ S3_OPERATIONS: Mapping[str, OperationEntry[S3Deps]] = {
     "PutBucketTagging": _Entry(
         handler=tagging.put_bucket_tagging, permissions=on_bucket("s3:PutBucketTagging"), writes=True
     ),
-    "PutObject": _Entry(handler=objects.put_object, permissions=to_put, writes=True, anonymous=True),
+    "PutObject": _Entry(
+        handler=objects.put_object,
+        begin=objects.begin_put_object,
+        permissions=to_put,
+        writes=True,
+        anonymous=True,
+    ),
     "PutObjectTagging": _Entry(
         handler=tagging.put_object_tagging,
         permissions=on_object("s3:PutObjectTagging"),

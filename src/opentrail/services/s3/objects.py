@@ -5,14 +5,16 @@ Source: Amazon S3 API reference, the operations of these names.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC
 from email.utils import format_datetime
 from typing import Any
 
-from opentrail.core.checksums import FULL_OBJECT
+from opentrail.core.checksums import FULL_OBJECT, Algorithm
 from opentrail.core.errors import NoSuchObject, ServiceFault
 from opentrail.core.wire.calls import ApiCall
+from opentrail.services.base import OnResult
 from opentrail.services.s3.checksums import DEFAULT, declared_checksum
 from opentrail.services.s3.conditions import check_delete, check_read, check_write_headers
 from opentrail.services.s3.deps import S3Deps, find_object
@@ -22,7 +24,7 @@ from opentrail.services.s3.object_metadata import checksum_members, new_metadata
 from opentrail.services.s3.permissions import bucket_permission, object_permission
 from opentrail.services.s3.ranges import Span, choose_span
 from opentrail.services.s3.requests import check_object_settings, find_bucket, require_bucket
-from opentrail.services.s3.writing import store_payload
+from opentrail.services.s3.writing import payload_data, store_object, store_soon
 from opentrail.state.buckets import Bucket
 from opentrail.stores.base import ObjectInfo, StoredObject, UnusableKey
 
@@ -41,30 +43,59 @@ _OVERRIDES = {
 }
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Put:
+    """A PutObject that was read and may be stored."""
+
+    key: str  # the store's
+    data: bytes | Iterator[bytes]
+    metadata: dict[str, str]
+    algorithm: Algorithm
+
+    def result(self, info: ObjectInfo) -> dict[str, Any]:
+        """PutObject's answer."""
+        result: dict[str, Any] = {"ETag": f'"{info.etag}"'}
+        value = self.metadata.get(self.algorithm.header)
+        if value:
+            result[self.algorithm.member] = value
+            result["ChecksumType"] = FULL_OBJECT
+        return result
+
+
 def put_object(call: ApiCall, deps: S3Deps) -> Mapping[str, Any]:
     """PutObject."""
+    put = _read_put(call, deps)
+    return put.result(store_object(deps, put.key, put.data, put.metadata, target=call.parameters))
+
+
+def begin_put_object(call: ApiCall, deps: S3Deps, done: OnResult) -> None:
+    """PutObject; what is small waits for the disk together with others, and holds no thread meanwhile."""
+    put = _read_put(call, deps)
+    if not isinstance(put.data, bytes):
+        done(put.result(store_object(deps, put.key, put.data, put.metadata, target=call.parameters)), None)
+        return
+
+    def stored(info: ObjectInfo | None, error: Exception | None) -> None:
+        done(put.result(info) if info is not None else None, error)
+
+    store_soon(deps, put.key, put.data, put.metadata, target=call.parameters, done=stored)
+
+
+def _read_put(call: ApiCall, deps: S3Deps) -> _Put:
     parameters = call.parameters
     require_bucket(call, deps)
     check_object_settings(call)
     check_write_headers(parameters)
     check_length(call)
     metadata = new_metadata(call)
-    algorithm, checksum = declared_checksum(parameters, call.request.headers)
-    info = store_payload(
-        deps,
-        call.payload,
-        store_key(parameters["Bucket"], parameters["Key"]),
-        metadata,
-        algorithm=algorithm or DEFAULT,
-        checksum=checksum,
-        target=parameters,
+    declared, checksum = declared_checksum(parameters, call.request.headers)
+    algorithm = declared or DEFAULT
+    return _Put(
+        key=store_key(parameters["Bucket"], parameters["Key"]),
+        data=payload_data(call.payload, metadata, algorithm=algorithm, checksum=checksum),
+        metadata=metadata,
+        algorithm=algorithm,
     )
-    result: dict[str, Any] = {"ETag": f'"{info.etag}"'}
-    value = metadata.get((algorithm or DEFAULT).header)
-    if value:
-        result[(algorithm or DEFAULT).member] = value
-        result["ChecksumType"] = FULL_OBJECT
-    return result
 
 
 def check_length(call: ApiCall) -> None:

@@ -10,13 +10,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from opentrail.core.checksums import Algorithm
-from opentrail.core.errors import ServiceFault
+from opentrail.core.errors import ServiceFault, StoreError
 from opentrail.core.http import ByteStream
 from opentrail.services.s3.checksums import add_checksum, checksum_of_bytes, chunks_of, read_all, summed
 from opentrail.services.s3.conditions import check_write, is_conditional
 from opentrail.services.s3.deps import S3Deps, find_object
 from opentrail.services.s3.faults import invalid_argument, no_such_bucket
-from opentrail.stores.base import ObjectInfo, UnusableKey
+from opentrail.stores.base import ObjectInfo, OnStored, UnusableKey
 
 SMALL_BYTES = 1 << 20  # what is so small is read whole, so that its checksum is known before it is stored
 
@@ -35,17 +35,24 @@ def store_payload(
 
     ``target`` is as for ``store_object``.
     """
+    data = payload_data(payload, metadata, algorithm=algorithm, checksum=checksum)
+    return store_object(deps, key, data, metadata, target=target)
+
+
+def payload_data(
+    payload: ByteStream | None, metadata: dict[str, str], *, algorithm: Algorithm, checksum: str
+) -> bytes | Iterator[bytes]:
+    """A request's payload, whole where it is small; its checksum is in ``metadata`` when the last of it was read."""
     length = 0 if payload is None else payload.length
     if length is not None and length <= SMALL_BYTES:
         data = read_all(payload)
         add_checksum(metadata, algorithm, checksum or checksum_of_bytes(algorithm, data))
-        return store_object(deps, key, data, metadata, target=target)
+        return data
     stream = chunks_of(payload)
     if checksum:
         add_checksum(metadata, algorithm, checksum)
-    else:
-        stream = summed(stream, algorithm, metadata)
-    return store_object(deps, key, stream, metadata, target=target)
+        return stream
+    return summed(stream, algorithm, metadata)
 
 
 def store_object(
@@ -68,9 +75,38 @@ def store_object(
         finally:
             gate.leave()
     except UnusableKey as error:
-        raise invalid_argument(
-            f"The store of this endpoint cannot hold the key: {error}", "Key", target["Key"]
-        ) from None
+        raise _unusable(error, target) from None
+
+
+def store_soon(
+    deps: S3Deps,
+    key: str,
+    data: bytes,
+    metadata: Mapping[str, str],
+    *,
+    target: Mapping[str, Any],
+    done: OnStored,
+) -> None:
+    """``store_object`` of bytes without waiting for the disk; the key's lock is held until ``done`` has heard.
+
+    Raises ``ServiceFault`` for what is found out at once.
+    """
+    lock = deps.locks.of(key)
+
+    def finish(info: ObjectInfo | None, error: StoreError | None) -> None:
+        lock.release()
+        done(info, error)
+
+    lock.acquire()
+    try:
+        _check_target(deps, key, target)
+        deps.store.put_soon(key, data, metadata, finish)
+    except UnusableKey as error:
+        lock.release()
+        raise _unusable(error, target) from None
+    except BaseException:
+        lock.release()
+        raise
 
 
 class _Gate:
@@ -110,6 +146,10 @@ def check_open(deps: S3Deps, bucket: str) -> None:
             "A conflicting conditional operation is currently in progress against this resource. Please try again."
         )
         raise ServiceFault("OperationAborted", message, status=409)
+
+
+def _unusable(error: UnusableKey, target: Mapping[str, Any]) -> ServiceFault:
+    return invalid_argument(f"The store of this endpoint cannot hold the key: {error}", "Key", target["Key"])
 
 
 def _check_target(deps: S3Deps, key: str, target: Mapping[str, Any]) -> None:
