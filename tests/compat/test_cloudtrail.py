@@ -1,6 +1,6 @@
 """Trails as boto3 sees them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,6 +15,7 @@ from opentrail.services.base import Service
 from opentrail.services.cloudtrail import CLOUDTRAIL_OPERATIONS, CloudTrailDeps
 from opentrail.state.database import open_database
 from opentrail.state.deliveries import Channel, Deliveries
+from opentrail.state.organizations import Organizations
 from opentrail.state.trails import Trails
 
 ACCOUNT = "123456789012"
@@ -29,11 +30,11 @@ class World:
     """What lies around CloudTrail: buckets that take files, and keys that were used."""
 
     buckets: set[str] = field(default_factory=lambda: {"bucket", "other-bucket"})
-    checked: list[tuple[str, str, str, str]] = field(default_factory=list)
+    checked: list[tuple[str, Sequence[str], str]] = field(default_factory=list)
     keys: list[tuple[str, PublicKey]] = field(default_factory=list)
 
-    def check_bucket(self, bucket: str, prefix: str, account_id: str, trail_arn: str) -> None:
-        self.checked.append((bucket, prefix, account_id, trail_arn))
+    def check_bucket(self, bucket: str, folders: Sequence[str], trail_arn: str) -> None:
+        self.checked.append((bucket, folders, trail_arn))
         if bucket not in self.buckets:
             raise ServiceFault("S3BucketDoesNotExistException", f"S3 bucket {bucket} does not exist!")
 
@@ -52,8 +53,10 @@ def trail_deps(tmp_path: Path, world: World) -> Iterator[CloudTrailDeps]:
     yield CloudTrailDeps(
         trails=Trails(engine),
         deliveries=Deliveries(engine),
+        organizations=Organizations(engine),
         check_bucket=world.check_bucket,
         public_keys=world.public_keys,
+        authorise=lambda _call, _permission: None,
     )
     engine.dispose()
 
@@ -96,7 +99,7 @@ def test_a_trail_is_created_with_the_apis_defaults(client: Any, served: Any, wor
         "IsOrganizationTrail": False,
         "RecursiveLogging": True,
     }
-    assert world.checked == [("bucket", "", ACCOUNT, ARN)]
+    assert world.checked == [("bucket", [f"AWSLogs/{ACCOUNT}/"], ARN)]
     assert [(each.action, each.resource) for each in served.permissions] == [("cloudtrail:CreateTrail", ARN)]
     assert client.get_trail(Name="my-trail")["Trail"] == {
         "Name": "my-trail",
@@ -128,7 +131,7 @@ def test_all_settings_come_back(client: Any, world: World) -> None:
     assert answer["IsMultiRegionTrail"] is True
     assert answer["LogFileValidationEnabled"] is True
     assert answer["RecursiveLogging"] is False
-    assert world.checked == [("bucket", "team/logs", ACCOUNT, ARN)]
+    assert world.checked == [("bucket", [f"team/logs/AWSLogs/{ACCOUNT}/"], ARN)]
     tags = client.list_tags(ResourceIdList=[ARN])["ResourceTagList"]
     assert tags == [{"ResourceId": ARN, "TagsList": [{"Key": "Owner", "Value": "Mary"}]}]
 
@@ -239,7 +242,7 @@ def test_an_update_changes_what_it_names(client: Any, world: World, fault_of: Fa
     answer = client.update_trail(Name=ARN, S3BucketName="other-bucket", IsMultiRegionTrail=True)
     assert (answer["S3BucketName"], answer["S3KeyPrefix"]) == ("other-bucket", "one")
     assert answer["LogFileValidationEnabled"] is True
-    assert world.checked[-1] == ("other-bucket", "one", ACCOUNT, ARN)
+    assert world.checked[-1] == ("other-bucket", [f"one/AWSLogs/{ACCOUNT}/"], ARN)
     answer = client.update_trail(Name="my-trail", S3KeyPrefix="", EnableLogFileValidation=False, KmsKeyId="")
     assert "S3KeyPrefix" not in answer
     assert answer["LogFileValidationEnabled"] is False
@@ -341,10 +344,10 @@ def test_status_tells_deliveries_of_the_region(client: Any, frankfurt: Any, trai
     }
     later = EPOCH + timedelta(minutes=5)
     record = trail_deps.deliveries.record
-    record(ARN, "us-east-1", Channel.LOG_FILES, EPOCH)
-    record(ARN, "us-east-1", Channel.LOG_FILES, later, "NoSuchBucket")
-    record(ARN, "us-east-1", Channel.DIGESTS, later)
-    record(ARN, "eu-central-1", Channel.DIGESTS, later, "AccessDenied")
+    record(ARN, ACCOUNT, "us-east-1", Channel.LOG_FILES, now=EPOCH)
+    record(ARN, ACCOUNT, "us-east-1", Channel.LOG_FILES, now=later, error="NoSuchBucket")
+    record(ARN, ACCOUNT, "us-east-1", Channel.DIGESTS, now=later)
+    record(ARN, ACCOUNT, "eu-central-1", Channel.DIGESTS, now=later, error="AccessDenied")
     status = client.get_trail_status(Name="my-trail")
     assert (status["LatestDeliveryTime"], status["LatestDeliveryError"]) == (EPOCH, "NoSuchBucket")
     assert status["LatestDeliveryAttemptTime"] == "2024-01-01T00:05:00Z"
@@ -354,14 +357,14 @@ def test_status_tells_deliveries_of_the_region(client: Any, frankfurt: Any, trai
     status = frankfurt.get_trail_status(Name=ARN)
     assert status["LatestDigestDeliveryError"] == "AccessDenied"
     assert "LatestDeliveryTime" not in status
-    record(ARN, "us-east-1", Channel.LOG_FILES, later)
+    record(ARN, ACCOUNT, "us-east-1", Channel.LOG_FILES, now=later)
     assert "LatestDeliveryError" not in client.get_trail_status(Name="my-trail")
 
 
 def test_a_trail_is_deleted_logging_or_not(client: Any, trail_deps: CloudTrailDeps, fault_of: Fault) -> None:
     create(client)
     client.start_logging(Name="my-trail")
-    trail_deps.deliveries.record(ARN, "us-east-1", Channel.LOG_FILES, EPOCH)
+    trail_deps.deliveries.record(ARN, ACCOUNT, "us-east-1", Channel.LOG_FILES, now=EPOCH)
     client.delete_trail(Name="my-trail")
     assert fault_of(client.get_trail, Name="my-trail")["Code"] == "TrailNotFoundException"
     create(client)
@@ -477,8 +480,10 @@ def test_trails_survive_a_restart(client: Any, served: Any, trail_deps: CloudTra
     reopened = CloudTrailDeps(
         trails=Trails(engine),
         deliveries=Deliveries(engine),
+        organizations=Organizations(engine),
         check_bucket=trail_deps.check_bucket,
         public_keys=trail_deps.public_keys,
+        authorise=trail_deps.authorise,
     )
     served.services["cloudtrail"] = Service(name="cloudtrail", operations=CLOUDTRAIL_OPERATIONS, deps=reopened)
     assert (client.get_trail(Name=ARN)["Trail"], client.get_trail_status(Name=ARN)["StartLoggingTime"]) == before

@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 
-from opentrail.core.errors import FormatError
 from opentrail.core.identity import Identity, IdentityType
 from opentrail.services.base import Service
 from opentrail.services.iam import IAM_OPERATIONS, IamDeps
+from opentrail.services.iam.account_state import AccountState
+from opentrail.state.account_settings import AccountSettings
 from opentrail.state.accounts import Account, Accounts
+from opentrail.state.credential_reports import CredentialReports
 from opentrail.state.database import open_database
 from opentrail.state.identities import Identities
 from opentrail.state.secret_cipher import SecretCipher
@@ -25,13 +27,6 @@ POLICY = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "
 Fault = Callable[..., dict[str, Any]]
 
 
-def check_policy(text: str) -> None:
-    try:
-        json.loads(text)
-    except ValueError:
-        raise FormatError("Syntax errors in policy.") from None
-
-
 @pytest.fixture
 def iam_deps(tmp_path: Path) -> Iterator[IamDeps]:
     engine = open_database(f"sqlite:///{tmp_path / 'state.db'}")
@@ -41,7 +36,12 @@ def iam_deps(tmp_path: Path) -> Iterator[IamDeps]:
         accounts=accounts,
         identities=Identities(engine, SecretCipher(b"k" * 32)),
         random_bytes=random.Random(7).randbytes,
-        check_policy=check_policy,
+        account=AccountState(
+            settings=AccountSettings(engine),
+            credential_reports=CredentialReports(engine),
+            service_control=lambda _account_id: (),
+            membership=lambda _account_id: None,
+        ),
     )
     engine.dispose()
 
@@ -100,7 +100,7 @@ def test_errors_about_users_are_awss(iam: Any, fault_of: Fault) -> None:
     fault = fault_of(iam.create_user, UserName="Bob", PermissionsBoundary=boundary)
     assert (fault["Code"], fault["Message"]) == (
         "NoSuchEntity",
-        f"Policy {boundary} does not exist or is not attachable.",
+        f"Scope ARN: {boundary} does not exist or is not attachable.",
     )
 
 
@@ -256,7 +256,8 @@ def test_a_policy_that_is_none_or_too_much_is_refused(iam: Any, fault_of: Fault)
         "Syntax errors in policy.",
         400,
     )
-    spaced = json.dumps({"a": "x" * 1000}) + " " * 5000  # white space does not count
+    statement = {"Sid": "a" * 900, "Effect": "Allow", "Action": "s3:GetObject", "Resource": "*"}
+    spaced = json.dumps({"Version": "2012-10-17", "Statement": statement}) + " " * 5000  # white space does not count
     iam.put_user_policy(UserName="Alice", PolicyName="one", PolicyDocument=spaced)
     iam.put_user_policy(UserName="Alice", PolicyName="one", PolicyDocument=spaced)
     iam.put_user_policy(UserName="Alice", PolicyName="two", PolicyDocument=spaced)
@@ -295,5 +296,29 @@ def test_creating_a_tagged_user_needs_both_permissions(served: Any, iam: Any) ->
 
 def test_what_writes_is_marked() -> None:
     reads = {name for name, entry in IAM_OPERATIONS.items() if not entry.writes}
-    assert all(name.startswith(("Get", "List")) for name in reads)
-    assert not any(name.startswith(("Get", "List")) for name in set(IAM_OPERATIONS) - reads)
+    assert all(name.startswith(("Get", "List", "Simulate")) for name in reads)
+    assert not any(name.startswith(("Get", "List", "Simulate")) for name in set(IAM_OPERATIONS) - reads)
+
+
+def test_an_account_has_up_to_300_groups(iam: Any, fault_of: Fault) -> None:
+    for number in range(300):
+        iam.create_group(GroupName=f"group-{number}")
+    fault = fault_of(iam.create_group, GroupName="one-more")
+    assert (fault["Code"], fault["Message"], fault["Status"]) == (
+        "LimitExceeded",
+        "Cannot exceed quota for GroupsPerAccount: 300",
+        409,
+    )
+    iam.delete_group(GroupName="group-7")
+    iam.create_group(GroupName="one-more")
+    pages = list(iam.get_paginator("list_groups").paginate())
+    assert [len(page["Groups"]) for page in pages] == [100, 100, 100]
+
+
+def test_a_page_goes_on_where_an_item_was(iam: Any) -> None:
+    for name in "abcd":
+        iam.create_group(GroupName=name)
+    first = iam.list_groups(MaxItems=2)
+    iam.delete_group(GroupName="b")
+    second = iam.list_groups(MaxItems=2, Marker=first["Marker"])
+    assert [group["GroupName"] for group in second["Groups"]] == ["c", "d"]

@@ -19,7 +19,8 @@ USER = Identity(
 
 @pytest.fixture
 def sts(endpoint: Any) -> Any:
-    endpoint.services["sts"] = Service(name="sts", operations=STS_OPERATIONS, deps=None)
+    without_state: Any = None  # who calls is known without
+    endpoint.services["sts"] = Service(name="sts", operations=STS_OPERATIONS, deps=without_state)
     return endpoint
 
 

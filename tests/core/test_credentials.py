@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from opentrail.core.credentials import (
     ACCESS_KEY_ID_BYTES,
     SECRET_BYTES,
-    USER_ID_BYTES,
+    UNIQUE_ID_BYTES,
     format_access_key_id,
     format_secret,
-    format_user_id,
+    format_unique_id,
     parse_access_key_account,
 )
 from opentrail.core.errors import FormatError
@@ -49,7 +49,7 @@ def test_anything_else_is_no_access_key_id(text: str) -> None:
         parse_access_key_account(text)
 
 
-@given(random_bytes(USER_ID_BYTES), random_bytes(SECRET_BYTES))
+@given(random_bytes(UNIQUE_ID_BYTES), random_bytes(SECRET_BYTES))
 def test_lengths_are_those_of_aws(user: bytes, secret: bytes) -> None:
-    assert len(format_user_id(user)) == 21
+    assert len(format_unique_id("AIDA", user)) == 21
     assert len(format_secret(secret)) == 40

@@ -51,6 +51,13 @@ def holds(operator: str, values: str | list[str], given_values: list[str] | None
         ("DateNotEquals", "2026-03-01", "2026-03-02T00:00:00Z", True),
         ("DateGreaterThanEquals", "2026-03-01", "2026-03-01T00:00:00Z", True),
         ("DateLessThanEquals", "never", "2026-03-01T00:00:00Z", False),
+        ("DateGreaterThan", "2026-03", "2026-03-01T00:00:01Z", True),
+        ("DateEquals", "2026-03-01T02:00:00.5+02:00", "2026-03-01T00:00:00.500Z", True),
+        ("DateLessThan", "99999999999999999999", "2026-03-01T00:00:00Z", False),
+        ("NumericEquals", "1e1", "10", False),
+        ("NumericEquals", "1_0", "10", False),
+        ("NumericEquals", "-0.5", "-0.50", True),
+        ("NumericGreaterThan", "9", "9" * 400, True),
         ("Bool", "true", "TRUE", True),
         ("Bool", "false", "true", False),
         ("BinaryEquals", b64encode(b"x").decode(), "eA==", True),
@@ -65,7 +72,17 @@ def holds(operator: str, values: str | list[str], given_values: list[str] | None
         ("ArnLike", "arn:aws:sns:*:123456789012:t*", "arn:aws:sns:eu-west-1:123456789012:topic", True),
         ("ArnLike", "arn:aws:*:123456789012:x", "arn:aws:iam::123456789012:x", False),
         ("ArnLike", "arn:*:trail/t", "arn:aws:cloudtrail:eu-west-1:123456789012:trail/t", False),
+        ("ArnLike", "*", "arn:aws:s3:::bucket", False),  # six segments, each by itself
+        ("ArnLike", "arn:aws:s3*", "arn:aws:s3:::bucket", False),
+        ("ArnLike", "arn:aws:s3:::*", "arn:aws:s3:::b:c", True),
+        ("ArnLike", "arn:aws:s3:::b", "b", False),
+        ("ArnNotLike", "*", "arn:aws:s3:::bucket", True),
         ("ArnNotLike", "arn:aws:s3:::b*", "arn:aws:s3:::other", True),
+        ("IpAddress", "203.0.113.7", "203.0.113.0/24", False),
+        ("IpAddress", "::/0", "203.0.113.7", False),
+        ("NotIpAddress", "::/0", "203.0.113.7", True),
+        ("IpAddress", "203.0.113.0/33", "203.0.113.0", False),
+        ("StringEqualsIgnoreCase", "STRASSE", "straße", True),
         ("ArnNotEquals", "arn:aws:s3:::b", "arn:aws:s3:::b", False),
     ],
 )  # fmt: skip
@@ -88,7 +105,7 @@ def test_a_missing_key(operator: str) -> None:
         assert holds(f"{operator}IfExists", "a", missing)
         assert holds(f"ForAllValues:{operator}", "a", missing)
         assert not holds(f"ForAnyValue:{operator}", "a", missing)
-        assert holds(f"ForAnyValue:{operator}IfExists", "a", missing)
+        assert not holds(f"ForAnyValue:{operator}IfExists", "a", missing)
 
 
 @given(
@@ -104,7 +121,7 @@ _TWINS = [(name, name.replace("Not", "")) for name in OPERATORS if "Not" in name
 @given(
     st.sampled_from(_TWINS),
     st.lists(st.text("ab1", max_size=2), max_size=3),
-    st.none() | st.lists(st.text("ab1", max_size=2)),
+    st.none() | st.lists(st.text("ab1", max_size=2), max_size=1),
 )
 def test_a_negated_operator_is_its_twins_opposite(
     twin: tuple[str, str], values: list[str], given_values: list[str] | None
@@ -127,6 +144,14 @@ def test_a_negated_operator_is_its_twins_opposite(
 )
 def test_set_operators(operator: str, given_values: list[str], expected: bool) -> None:
     assert holds(operator, ["a", "b"], given_values) is expected
+
+
+def test_several_values_need_a_set_operator() -> None:
+    for operator in ("StringEquals", "StringNotEquals", "StringLikeIfExists"):
+        condition = compile_condition(operator, KEY, ("a",), variables=True)
+        for several in (["a", "b"], ["a", "a"], ["b", "c"]):
+            assert not condition.holds({"aws:key": several}, unresolved=False)  # an Allow statement
+            assert condition.holds({"aws:key": several}, unresolved=True)  # a Deny statement
 
 
 def test_null_asks_whether_the_key_is_there() -> None:
@@ -171,6 +196,8 @@ def test_old_policies_know_no_variables() -> None:
 
 
 def test_an_unresolved_variable_never_helps_a_negated_condition_to_grant() -> None:
+    known = compile_condition("StringNotEquals", KEY, ("${aws:username}", "a"), variables=True)
+    assert not known.holds({"aws:key": ["a"]}, unresolved=True)  # another value decides
     condition = compile_condition("StringNotEquals", KEY, ("${aws:username}",), variables=True)
     assert not condition.holds({"aws:key": ["a"]}, unresolved=False)  # an Allow statement
     assert condition.holds({"aws:key": ["a"]}, unresolved=True)  # a Deny statement

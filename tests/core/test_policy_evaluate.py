@@ -16,8 +16,10 @@ from opentrail.core.identity import (
     IdentityType,
     Session,
     SessionIssuer,
+    WebIdentity,
     root_identity,
     service_identity,
+    web_identity_user,
 )
 from opentrail.core.policy import (
     AuthorizationRequest,
@@ -98,10 +100,8 @@ def _why(decision: Decision) -> PolicyKind | None:
 def test_nothing_is_allowed_by_default() -> None:
     decision = _ask()
     assert _why(decision) is PolicyKind.IDENTITY
-    assert decision.denied_message() == (
-        f"User: {ALICE.arn} is not authorized to perform: s3:GetObject on resource: {OBJECT} "
-        "because no identity-based policy allows the s3:GetObject action"
-    )
+    (missing,) = decision.explain()["missing"]
+    assert missing["text"] == "no identity-based policy allows the s3:GetObject action"
 
 
 def test_an_identity_policy_or_the_resources_policy_is_enough() -> None:
@@ -126,15 +126,15 @@ def test_an_explicit_deny_anywhere_wins(kind: str) -> None:
     denies: Any = {"resource": _bucket({"Principal": "*", "Effect": "Deny"}), "service_control": (DENIES,)}
     decision = _ask(**{**policies, kind: denies.get(kind, DENIES)})
     words = {
-        "identity": "an identity-based policy",
-        "resource": "a resource-based policy",
-        "boundary": "a permissions boundary",
-        "session": "a session policy",
-        "service_control": "a service control policy",
+        "identity": "identity-based policy",
+        "resource": "resource-based policy",
+        "boundary": "permissions boundary",
+        "session": "session policy",
+        "service_control": "service control policy",
     }
     assert not decision.allowed
     assert decision.explicit
-    assert decision.denied_message().endswith(f"with an explicit deny in {words[kind]}")
+    assert str(decision.kind) == words[kind]
     root = _ask(root_identity(ACCOUNT), **{**policies, kind: denies.get(kind, DENIES)})
     assert not root.allowed
 
@@ -152,7 +152,6 @@ def test_a_boundary_limits_what_identity_policies_grant() -> None:
     assert _why(_ask(identity=ALLOWS, boundary=ELSEWHERE)) is PolicyKind.BOUNDARY
     assert _why(_ask(identity=ALLOWS, boundary=())) is PolicyKind.BOUNDARY
     assert _why(_ask(boundary=ALLOWS)) is PolicyKind.IDENTITY
-    assert "no permissions boundary allows" in _ask(identity=ALLOWS, boundary=()).denied_message()
 
 
 def test_session_policies_limit_a_session() -> None:
@@ -211,8 +210,8 @@ def test_across_accounts_both_sides_must_allow(principal: str) -> None:
     assert _why(_ask(owner=OTHER, resource=grant)) is PolicyKind.IDENTITY
     assert _why(_ask(owner=OTHER, identity=ALLOWS, resource=grant, boundary=ELSEWHERE)) is PolicyKind.BOUNDARY
     assert _why(_ask(owner=OTHER, identity=ALLOWS, resource=grant, service_control=(ELSEWHERE,)))
-    message = _ask(owner=OTHER, identity=ALLOWS).denied_message(quote_resource=True)
-    assert message.endswith(f'on resource: "{OBJECT}" because no resource-based policy allows the s3:GetObject action')
+    (missing,) = _ask(owner=OTHER, identity=ALLOWS).explain()["missing"]
+    assert missing["text"] == "no resource-based policy allows the s3:GetObject action"
 
 
 # Services and the unsigned -------------------------------------------------------------------------------------------
@@ -234,7 +233,7 @@ def test_a_service_needs_the_resources_policy_and_its_conditions() -> None:
 
     assert ask("arn:aws:cloudtrail:eu-west-1:123456789012:trail/t").allowed
     denied = ask("arn:aws:cloudtrail:eu-west-1:123456789012:trail/other")
-    assert denied.denied_message().startswith("User: cloudtrail.amazonaws.com is not authorized to perform: s3:Put")
+    assert denied.explain()["principal"] == "cloudtrail.amazonaws.com"
     assert [near.reason for near in denied.near()] == ["StringEquals aws:SourceArn"]
     assert _why(_ask(cloudtrail)) is PolicyKind.RESOURCE
 
@@ -243,14 +242,34 @@ def test_the_unsigned_need_a_policy_for_everybody() -> None:
     assert _ask(ANONYMOUS, resource=_bucket({"Principal": "*"})).allowed
     decision = _ask(ANONYMOUS, identity=ALLOWS, resource=_bucket({"Principal": {"AWS": ALICE.arn}}))
     assert _why(decision) is PolicyKind.RESOURCE
-    assert decision.denied_message().startswith("User: anonymous is not authorized to perform: s3:GetObject")
+    assert decision.explain()["principal"] == "anonymous"
 
 
-def test_not_principal_denies_everybody_else() -> None:
-    deny = _bucket({"Effect": "Deny", "NotPrincipal": {"AWS": [ALICE.arn, ROLE]}})
+@pytest.mark.parametrize(
+    ("principal", "named", "spared"),
+    [
+        (ALICE, [ALICE.arn], True),
+        (ALICE, [ALICE.principal_id], True),
+        (ALICE, [ACCOUNT], False),
+        (AUDITOR, [SESSION], True),
+        (AUDITOR, [ROLE, ACCOUNT], False),
+        (root_identity(ACCOUNT), [ACCOUNT], True),
+        (root_identity(ACCOUNT), [ALICE.arn], False),
+        (service_identity("config.amazonaws.com"), [ALICE.arn], False),
+        (ANONYMOUS, ["*"], True),
+        (ANONYMOUS, [ALICE.arn], False),
+    ],
+)
+def test_not_principal_spares_whoever_it_names_himself(principal: Identity, named: list[str], spared: bool) -> None:
+    deny = _bucket({"Effect": "Deny", "NotPrincipal": {"AWS": named}})
+    decision = _ask(principal, identity=ALLOWS, resource=deny)
+    assert (decision.statement is not None and decision.statement.effect == "Deny") is not spared
+
+
+def test_not_principal_denies_whoever_has_a_permissions_boundary() -> None:
+    deny = _bucket({"Effect": "Deny", "NotPrincipal": {"AWS": ALICE.arn}})
     assert _ask(identity=ALLOWS, resource=deny).allowed
-    assert _ask(AUDITOR, identity=ALLOWS, resource=deny).allowed
-    assert _why(_ask(service_identity("config.amazonaws.com"), resource=deny)) is PolicyKind.RESOURCE
+    assert _why(_ask(identity=ALLOWS, resource=deny, boundary=ALLOWS)) is PolicyKind.RESOURCE
 
 
 # Statements ----------------------------------------------------------------------------------------------------------
@@ -402,7 +421,141 @@ def test_every_decision_explains_itself(world: dict[str, Any], caller: Identity,
     decision.near()
     if not decision.allowed:
         assert decision.kind is not None
-        assert decision.denied_message().startswith("User: ")
+        assert decision.explain()["principal"]
         assert decision.explicit is (decision.statement is not None)
     elif decision.statement:
         assert decision.statement.effect == "Allow"
+
+
+# Explanations --------------------------------------------------------------------------------------------------------
+
+
+def test_an_explanation_in_full() -> None:
+    statement = {"Sid": "Here", "Condition": {"StringEquals": {"aws:PrincipalTag/Team": ["blue", "green"]}}}
+    limits = (_policy({"Action": "ec2:*"}),)
+    decision = _ask(
+        identity=(_policy(statement, name="mine"),),
+        boundary=limits,
+        service_control=(ALLOWS, limits),
+        level_names=("r-abcd", "ou-abcd-12345678"),
+        resource=_bucket({"Principal": {"AWS": OTHER}, "Condition": {"Null": {"aws:SourceArn": "false"}}}),
+    )
+    assert decision.explain() == {
+        "allowed": False,
+        "explicit": False,
+        "principal": ALICE.arn,
+        "action": "s3:GetObject",
+        "resource": OBJECT,
+        "kind": "service control policy",
+        "policy": None,
+        "statement": None,
+        "missing": [
+            {
+                "kind": "service control policy",
+                "level": "ou-abcd-12345678",
+                "text": "no service control policy of ou-abcd-12345678 allows the s3:GetObject action",
+            },
+            {
+                "kind": "identity-based policy",
+                "level": None,
+                "text": "no identity-based policy allows the s3:GetObject action",
+            },
+            {
+                "kind": "permissions boundary",
+                "level": None,
+                "text": "no permissions boundary allows the s3:GetObject action",
+            },
+        ],
+        "near": [
+            {
+                "kind": "resource-based policy",
+                "policy": "arn:aws:s3:::b",
+                "statement": {
+                    "index": 0,
+                    "sid": None,
+                    "element": {
+                        "Effect": "Allow",
+                        "Action": "s3:*",
+                        "Resource": "*",
+                        "Principal": {"AWS": OTHER},
+                        "Condition": {"Null": {"aws:SourceArn": "false"}},
+                    },
+                },
+                "namesPrincipal": False,
+                "conditions": [{"operator": "Null", "key": "aws:SourceArn", "wanted": ["false"], "found": None}],
+            },
+            {
+                "kind": "identity-based policy",
+                "policy": "mine",
+                "statement": {
+                    "index": 0,
+                    "sid": "Here",
+                    "element": {"Effect": "Allow", "Action": "s3:*", "Resource": "*", **statement},
+                },
+                "namesPrincipal": True,
+                "conditions": [
+                    {
+                        "operator": "StringEquals",
+                        "key": "aws:PrincipalTag/Team",
+                        "wanted": ["blue", "green"],
+                        "found": ["red"],
+                    }
+                ],
+            },
+        ],
+    }
+    denied = _ask(identity=DENIES).explain()
+    assert (denied["explicit"], denied["kind"], denied["policy"]) == (True, "identity-based policy", "p")
+    assert (denied["statement"]["index"], denied["statement"]["sid"], denied["missing"]) == (1, "No", [])
+    root = _ask(root_identity(ACCOUNT)).explain()
+    assert (root["allowed"], root["explicit"], root["kind"], root["statement"]) == (True, False, None, None)
+
+
+# Sessions without a user or role behind them -------------------------------------------------------------------------
+
+ROOTS_FEDERATED = Identity(
+    type=IdentityType.FEDERATED_USER,
+    principal_id=f"{ACCOUNT}:carol",
+    arn=f"arn:aws:sts::{ACCOUNT}:federated-user/carol",
+    account_id=ACCOUNT,
+    session=Session(
+        creation_date=NOW,
+        issuer=SessionIssuer(
+            type="Root", principal_id=ACCOUNT, arn=f"arn:aws:iam::{ACCOUNT}:root", account_id=ACCOUNT, user_name=""
+        ),
+    ),
+)
+
+
+def test_whom_root_federates_has_roots_rights_within_the_session_policies() -> None:
+    assert _ask(ROOTS_FEDERATED, session=ALLOWS).allowed
+    assert _why(_ask(ROOTS_FEDERATED, session=ELSEWHERE)) is PolicyKind.SESSION
+    assert _why(_ask(ROOTS_FEDERATED, session=())) is PolicyKind.SESSION
+    assert _why(_ask(ROOTS_FEDERATED, session=ALLOWS, service_control=(ELSEWHERE,))) is PolicyKind.SERVICE_CONTROL
+    grant = _bucket({"Principal": {"AWS": ACCOUNT}})
+    assert _ask(ROOTS_FEDERATED, owner=OTHER, session=ALLOWS, resource=grant).allowed
+    assert _why(_ask(ROOTS_FEDERATED, owner=OTHER, session=ELSEWHERE, resource=grant)) is PolicyKind.SESSION
+
+
+PROVIDER = f"arn:aws:iam::{ACCOUNT}:oidc-provider/id.example.com"
+BEARER = web_identity_user(
+    ACCOUNT,
+    WebIdentity(provider_arn=PROVIDER, issuer="id.example.com", claims={"aud": ("app",), "sub": ("carol",)}),
+)
+
+
+@pytest.mark.parametrize(
+    ("principal", "allowed"),
+    [
+        ({"Federated": PROVIDER}, True),
+        ({"Federated": "id.example.com"}, True),
+        ({"Federated": PROVIDER + "2"}, False),
+        ({"AWS": ACCOUNT}, False),
+        ({"AWS": "*"}, False),
+        ("*", False),
+    ],
+)
+def test_a_web_identity_is_trusted_by_its_issuer_alone(principal: Any, allowed: bool) -> None:
+    decision = _ask(BEARER, identity=ALLOWS, resource=_bucket({"Principal": principal}), resource_must_allow=True)
+    assert decision.allowed is allowed
+    assert decision.kind is PolicyKind.RESOURCE

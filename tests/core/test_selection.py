@@ -84,6 +84,20 @@ def test_a_trail_records_only_while_it_logs_and_only_its_account() -> None:
     assert not selects(TRAIL, record(recipientAccountId="210987654321"))
 
 
+def test_an_organization_trail_records_every_account_that_was_in_the_organization() -> None:
+    trail = replace(TRAIL, organization_id="o-a1b2c3d4e5")
+    theirs = record(recipientAccountId="210987654321")
+    cases = {(): False, ("o-other",): False, ("o-a1b2c3d4e5",): True, ("o-other", "o-a1b2c3d4e5"): True}
+    for organization_ids, expected in cases.items():
+        assert selects(trail, theirs, organization_ids) is expected
+        assert compile_selector(trail).decide(route_of(theirs, organization_ids)) is expected
+        assert not selects(TRAIL, theirs, organization_ids), "a plain trail never does"
+        assert not selects(replace(trail, is_logging=False), theirs, organization_ids)
+        assert selects(trail, record(), organization_ids), "its own account, whatever became of the organization"
+    elsewhere = record(recipientAccountId="210987654321", awsRegion="eu-west-1")
+    assert not selects(trail, elsewhere, ("o-a1b2c3d4e5",)), "the region counts all the same"
+
+
 @pytest.mark.parametrize(
     ("home", "multi", "included", "regional", "elsewhere", "iam"),
     [

@@ -41,10 +41,11 @@ HOST = "127.0.0.1:4577"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Key:
-    """An access key."""
+    """An access key, of a session where it has a token."""
 
     id: str
     secret: str = field(repr=False)
+    token: str = field(default="", repr=False)
 
     def sign(
         self,
@@ -59,7 +60,7 @@ class Key:
         """A signed request, ready to be sent."""
         request = AWSRequest(method, url, headers=dict(headers or {}), data=body)
         signer = S3SigV4Auth if service == "s3" else SigV4Auth
-        signer(Credentials(self.id, self.secret), service, region).add_auth(request)
+        signer(Credentials(self.id, self.secret, self.token or None), service, region).add_auth(request)
         return request.prepare()
 
 
@@ -98,6 +99,7 @@ def connect(service: str, url: str, key: Key, region: str = "us-east-1", **confi
         endpoint_url=url,
         aws_access_key_id=key.id,
         aws_secret_access_key=key.secret,
+        aws_session_token=key.token or None,
         verify=config.pop("verify", None),
         config=Config(retries={"total_max_attempts": 1}, s3={"addressing_style": "path"}, read_timeout=30, **config),
     )
@@ -358,6 +360,14 @@ class _Raw(io.BytesIO):
 def local(tmp_path: Path) -> Iterator[Local]:
     """The application within the test."""
     with run_local_endpoint(Settings(data_dir=tmp_path / "data")) as endpoint:
+        yield Local(endpoint)
+
+
+@pytest.fixture(scope="module")
+def shared_local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Local]:
+    """The application within the test, one for all tests of a module."""
+    data = tmp_path_factory.mktemp("local") / "data"
+    with run_local_endpoint(Settings(data_dir=data, account_id="123456789012")) as endpoint:
         yield Local(endpoint)
 
 

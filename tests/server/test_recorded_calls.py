@@ -66,10 +66,10 @@ CASES = {
     "query: not implemented": Case(
         service="iam",
         headers=FORM,
-        body=b"Action=ListGroups&Version=2010-05-08",
+        body=b"Action=ListSAMLProviders&Version=2010-05-08",
         status=501,
         source="iam",
-        name="ListGroups",
+        name="ListSAMLProviders",
         error="NotImplemented",
     ),
     "query: unknown operation": Case(
@@ -425,13 +425,19 @@ def _unsigned(_local: Any) -> Any:
     return AWSRequest("POST", "http://127.0.0.1/", headers=FORM, data=b"Action=GetCallerIdentity").prepare()
 
 
-@pytest.mark.parametrize("make", [_stranger, _wrong_secret, _tampered, _unsigned])
+def _anonymous(_local: Any) -> Any:
+    from botocore.awsrequest import AWSRequest
+
+    return AWSRequest("GET", "http://127.0.0.1/").prepare()
+
+
+@pytest.mark.parametrize("make", [_stranger, _wrong_secret, _tampered, _unsigned, _anonymous])
 def test_a_call_of_nobody_is_counted_and_not_recorded(make: Callable[[Any], Any], local: Any) -> None:
     status, _, _ = local.request(make(local))
     assert 400 <= status < 500
     assert local.entries() == []
     _, data = local.runtime.door.metrics.render()
-    anonymous = make is _unsigned  # S3's anonymous caller is a caller, only nobody's trail holds it
+    anonymous = make is _anonymous  # S3's anonymous caller is a caller, only nobody's trail holds it
     assert (b"opentrail_unauthenticated_calls_total{" in data) is not anonymous
 
 

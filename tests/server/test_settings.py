@@ -30,6 +30,8 @@ VALUES: dict[str, tuple[str, Any, tuple[str, ...]]] = {
     "log_level": ("warning", "warning", ("loud",)),
     "max_header_bytes": ("64KB", 65536, ("0", "lots", "1e6")),
     "max_body_bytes": ("1MB", 1 << 20, ("-1", "")),
+    "decision_retention": ("7d", 604800, ("0", "week")),
+    "decision_bytes": ("0", 0, ("-1", "lots", "")),
     "journal_segment_bytes": ("10MiB", 10 << 20, ("x",)),
 }
 PAIRED = {"tls_cert": {"tls_key": "/key"}, "tls_key": {"tls_cert": "/cert"}}

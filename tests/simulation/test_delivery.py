@@ -16,15 +16,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from opentrail.core.errors import StorageError, StoreError
-from opentrail.core.events import EntryRoute, format_route, format_time
+from opentrail.core.events import EntryRoute, Receiver, format_route, format_time
 from opentrail.core.findings import Severity
-from opentrail.core.layout import Folder, TrailFolder, log_prefix
+from opentrail.core.layout import Folder, TrailFolder, log_prefix, parse_log_key
+from opentrail.core.recording import shared_copy
 from opentrail.core.selection import selects
 from opentrail.core.trails import Trail
 from opentrail.delivery.courier import Courier, Delivery
@@ -39,7 +41,9 @@ from opentrail.stores.chain_reader import validate_chain
 from opentrail.stores.memory import MemoryStore
 from opentrail.testing.clock import FakeClock
 
-ACCOUNT = "123456789012"
+ACCOUNT = "123456789012"  # the organization's management account
+MEMBERS = ("222222222222", "333333333333")
+ORGANIZATION = "o-a1b2c3d4e5"
 HOME = "eu-central-1"
 REGIONS = (HOME, "us-east-1")
 BUCKET = "logs"
@@ -131,6 +135,7 @@ class Site:
         self.bucket = FaultyBucket(self.store, self.world)
         self.expected: Counter[tuple[str, str]] = Counter()  # trail prefix, event id
         self.reports: list[Delivery] = []
+        self.members = {ACCOUNT, *MEMBERS}  # of the organization, now
         self.kills = 0
         self.open()
 
@@ -146,6 +151,7 @@ class Site:
             signer=lambda region, end: self.keys.signer(region, now=self.clock.now(), digest_end_time=end),
             random_bytes=self.world.random.randbytes,
             digest_interval_seconds=DIGEST_SECONDS,
+            members=lambda organization_id: self.members if organization_id == ORGANIZATION else (),
         )
         with self.world.peace():
             self.follower.find_place()
@@ -162,11 +168,24 @@ class Site:
         self.ledger.close()
         self.engine.dispose()
 
-    def call(self, region: str, *, before: int | None = None, own: bool = False, category: str = "Management") -> None:
-        """Append the event of one call, as the recorder does."""
+    def organizations_of(self, account: str) -> tuple[str, ...]:
+        return (ORGANIZATION,) if account in self.members else ()
+
+    def call(
+        self,
+        region: str,
+        *,
+        before: int | None = None,
+        own: bool = False,
+        category: str = "Management",
+        accounts: tuple[str, ...] = (ACCOUNT,),
+    ) -> None:
+        """Append the event of one call that the first of ``accounts`` makes, as the recorder does."""
         event_id = str(uuid.UUID(bytes=self.world.random.randbytes(16), version=4))
         now = self.clock.now()
+        account, *others = accounts
         record: dict[str, Any] = {
+            "userIdentity": {"type": "IAMUser", "principalId": "AIDAEXAMPLE", "accountId": account},
             "eventTime": format_time(now),
             "eventSource": "ec2.amazonaws.com",
             "eventName": "RunInstances",
@@ -175,18 +194,33 @@ class Site:
             "readOnly": False,
             "eventType": "AwsApiCall",
             "managementEvent": category == "Management",
-            "recipientAccountId": ACCOUNT,
+            "recipientAccountId": account,
+            "sharedEventID": str(uuid.UUID(event_id)),
             "eventCategory": category,
             "padding": "x" * self.world.random.randrange(800),
         }
         generation = self.trails.generation
         start = generation if before is None else before
-        route = EntryRoute(start, generation, ACCOUNT, region, category, False, "ec2.amazonaws.com", "AwsApiCall", own)
-        takers: set[str] = set()
-        for number in {start, generation}:
-            for revision in self.trails.at(number).values():
-                if revision.trail.is_logging and selects(revision.trail, record):
-                    takers.add(revision.trail.prefix)
+        route = EntryRoute(
+            before=start,
+            generation=generation,
+            account_id=account,
+            region=region,
+            category=category,
+            read_only=False,
+            event_source="ec2.amazonaws.com",
+            event_type="AwsApiCall",
+            own=own,
+            organization_ids=self.organizations_of(account),
+            shared_with=tuple(Receiver(other, self.organizations_of(other)) for other in others),
+        )
+        takers: set[tuple[str, str]] = set()
+        for copy in (record, *(shared_copy(record, other) for other in others)):
+            organization_ids = self.organizations_of(copy["recipientAccountId"])
+            for number in {start, generation}:
+                for revision in self.trails.at(number).values():
+                    if revision.trail.is_logging and selects(revision.trail, copy, organization_ids):
+                        takers.add((revision.trail.prefix, copy["eventID"]))
         kind = EntryKind.EVENT
         entry = Entry(
             kind,
@@ -198,8 +232,7 @@ class Site:
         if self.world.random.random() < 0.3:
             self.journal.append([entry._replace(kind=EntryKind.INTENT)])
         self.journal.append([entry])
-        for prefix in takers:
-            self.expected[prefix, event_id] += 1
+        self.expected.update(takers)
 
     def change(self, name: str, **changes: Any) -> None:
         """Change a trail by a recorded call."""
@@ -240,6 +273,7 @@ class Site:
             if "/CloudTrail/" in info.key:
                 data = gzip.decompress(b"".join(self.store.get(info.key).chunks))
                 for record in json.loads(data)["Records"]:
+                    assert record["recipientAccountId"] == parse_log_key(info.key).folder.account_id
                     found[prefix, record["eventID"]] += 1
         return found
 
@@ -256,21 +290,21 @@ def site(tmp_path: Path, keys: RsaKeyFiles, request: pytest.FixtureRequest) -> I
     made.close()
 
 
-def start(site: Site, name: str, *, validated: bool = True) -> None:
-    site.change(name, log_file_validation_enabled=validated, is_logging=True)
+def start(site: Site, name: str, *, validated: bool = True, organization_id: str = "") -> None:
+    site.change(name, log_file_validation_enabled=validated, is_logging=True, organization_id=organization_id)
 
 
 def check(site: Site, *, names: tuple[str, ...], everything_validated: bool) -> None:
     assert site.delivered() == site.expected
     worst = {Severity.ERROR} if not everything_validated else {Severity.ERROR, Severity.WARNING}
-    for name in names:
-        for region in REGIONS:
-            folder = Folder(prefix=name, account_id=ACCOUNT, region=region)
-            trail = TrailFolder(folder=folder, trail_name=name, home_region=HOME)
-            if not any(site.store.list(log_prefix(folder))):
-                continue
-            findings = list(validate_chain(site.store, trail, bucket=BUCKET, public_keys=site.keys.list(region)))
-            assert [each for each in findings if each.severity in worst] == []
+    places = product(names, (ACCOUNT, *MEMBERS), ("", ORGANIZATION), REGIONS)
+    for name, account, organization, region in places:
+        folder = Folder(prefix=name, organization_id=organization, account_id=account, region=region)
+        trail = TrailFolder(folder=folder, trail_name=name, home_region=HOME)
+        if not any(site.store.list(log_prefix(folder))):
+            continue
+        findings = list(validate_chain(site.store, trail, bucket=BUCKET, public_keys=site.keys.list(region)))
+        assert [each for each in findings if each.severity in worst] == []
     keys_in_order = [info.key for info in site.store.list("")]
     assert len(keys_in_order) == len(set(keys_in_order))
 
@@ -279,15 +313,20 @@ def check(site: Site, *, names: tuple[str, ...], everything_validated: bool) -> 
 def test_everything_arrives_once_whatever_happens(site: Site) -> None:
     world, clock = site.world, site.clock
     start(site, "first")
-    start(site, "second")
+    start(site, "company", organization_id=ORGANIZATION)
     for _ in range(90):
         action = world.random.random()
-        if action < 0.5:
+        if action < 0.46:
             for _ in range(world.random.randrange(1, 8)):
-                site.call(world.random.choice(REGIONS), own=world.random.random() < 0.1)
+                accounts = tuple(world.random.sample((ACCOUNT, *MEMBERS), world.random.choice((1, 1, 1, 2, 3))))
+                site.call(world.random.choice(REGIONS), own=world.random.random() < 0.1, accounts=accounts)
+        elif action < 0.50:
+            site.members ^= {world.random.choice(MEMBERS)}
         elif action < 0.56:
-            name = world.random.choice(("first", "second", "third"))
-            site.change(name, is_logging=world.random.random() < 0.6, log_file_validation_enabled=True)
+            name = world.random.choice(("first", "company", "third"))
+            organization = {"organization_id": world.random.choice(("", ORGANIZATION))} if name == "company" else {}
+            is_logging = world.random.random() < 0.6
+            site.change(name, is_logging=is_logging, log_file_validation_enabled=True, **organization)
         elif action < 0.58:
             site.change("third", deleted=True)
         elif action < 0.62:
@@ -297,14 +336,14 @@ def test_everything_arrives_once_whatever_happens(site: Site) -> None:
         clock.advance(world.random.randrange(120))
         site.round(digest=world.random.random() < 0.05)
     world.calm, world.bucket_away = True, False
-    for name in ("first", "second", "third"):
+    for name in ("first", "company", "third"):
         site.change(name, is_logging=False, log_file_validation_enabled=True)
     for _ in range(3):
         clock.advance(4000)
         site.round(everything=True)
     assert site.ledger.waiting() == 0
     assert site.ledger.chains() == [], "every chain has ended"
-    check(site, names=("first", "second", "third"), everything_validated=True)
+    check(site, names=("first", "company", "third"), everything_validated=True)
     assert site.kills > 0, "the simulation must kill"
 
 

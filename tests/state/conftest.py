@@ -32,7 +32,13 @@ class CommitFault:
 
     def __init__(self, engine: Engine) -> None:
         self.kept: bool | None = None  # None: commits succeed
+        self.away = False  # from the failing commit on, the database does not answer
         event.listen(engine, "commit", self._on_commit)
+        event.listen(engine, "begin", self._on_begin)
+
+    def _on_begin(self, _connection: Connection) -> None:
+        if self.away and self.kept is None:
+            raise OperationalError("BEGIN", {}, Exception("disk I/O error"))
 
     def _on_commit(self, connection: Connection) -> None:
         kept, self.kept = self.kept, None

@@ -10,14 +10,24 @@ from sqlalchemy import Engine, text
 
 from opentrail.core.errors import ConfigError, StorageError
 from opentrail.core.identity import IdentityType
+from opentrail.state.access_keys import AccessKey
 from opentrail.state.accounts import Account, Accounts
-from opentrail.state.identities import AccessKey, Identities
+from opentrail.state.entities import Entity, EntityKind
+from opentrail.state.grants import NO_GRANTS, Grants, NamedPolicy
+from opentrail.state.identities import Identities
 from opentrail.state.secret_cipher import SecretCipher
-from opentrail.state.users import User
 
 NOW = datetime(2024, 5, 1, 12, tzinfo=UTC)
 ACCOUNT = "123456789012"
-ALICE = User(user_id="AIDAALICE", account_id=ACCOUNT, name="Alice", path="/team/", tags={"Dept": "IT"}, created=NOW)
+ALICE = Entity(
+    kind=EntityKind.USER,
+    entity_id="AIDAALICE",
+    account_id=ACCOUNT,
+    name="Alice",
+    path="/team/",
+    tags={"Dept": "IT"},
+    created=NOW,
+)
 KEY = AccessKey(access_key_id="AKIAALICE", account_id=ACCOUNT, user_id="AIDAALICE", created=NOW)
 ROOT_KEY = AccessKey(access_key_id="AKIAROOT", account_id=ACCOUNT, user_id=None, created=NOW)
 CIPHER = SecretCipher(b"k" * 32)
@@ -27,6 +37,27 @@ CIPHER = SecretCipher(b"k" * 32)
 def identities(engine: Engine) -> Identities:
     Accounts(engine).create(Account(account_id=ACCOUNT, name="first", created=NOW))
     return Identities(engine, CIPHER)
+
+
+def add(identities: Identities, *entities: Entity) -> None:
+    with identities.changing(ACCOUNT) as iam:
+        for entity in entities:
+            iam.entities.add(entity)
+
+
+def change(identities: Identities, **changes: Any) -> None:
+    with identities.changing(ACCOUNT) as iam:
+        iam.entities.update(replace(ALICE, **changes))
+
+
+def set_status(identities: Identities, status: str) -> None:
+    with identities.changing(ACCOUNT) as iam:
+        iam.access_keys.set_status("AKIAALICE", status)
+
+
+def find_key(identities: Identities, access_key_id: str) -> AccessKey | None:
+    with identities.reading() as iam:
+        return iam.access_keys.find(access_key_id)
 
 
 def test_accounts(engine: Engine) -> None:
@@ -43,11 +74,11 @@ def test_accounts(engine: Engine) -> None:
 
 
 def test_a_users_key(identities: Identities) -> None:
-    assert identities.users.create(ALICE)
+    add(identities, ALICE)
     assert identities.create_key(KEY, "secret")
     record = identities.find_key("AKIAALICE")
     assert record is not None
-    assert (record.secret, record.is_active, record.policies) == ("secret", True, {})
+    assert (record.secret, record.is_active) == ("secret", True)
     identity = record.identity
     assert identity.type is IdentityType.IAM_USER
     assert identity.arn == "arn:aws:iam::123456789012:user/team/Alice"
@@ -68,35 +99,42 @@ def test_a_root_key(identities: Identities) -> None:
 
 def test_an_unknown_key(identities: Identities) -> None:
     assert identities.find_key("AKIANOBODY") is None
-    assert identities.describe_key("AKIANOBODY") is None
+    assert find_key(identities, "AKIANOBODY") is None
 
 
-def test_every_change_is_seen_at_once(identities: Identities) -> None:
-    def record() -> tuple[bool, str, str, object, object]:
+def test_every_change_of_a_key_and_its_user_is_seen_at_once(identities: Identities) -> None:
+    def record() -> tuple[bool, str, str, object]:
         found = identities.find_key("AKIAALICE")
         assert found is not None
-        return found.is_active, found.identity.user_name, found.identity.arn, found.identity.tags, found.policies
+        return found.is_active, found.identity.user_name, found.identity.arn, found.identity.tags
 
-    identities.users.create(ALICE)
+    add(identities, ALICE)
     identities.create_key(KEY, "secret")
     arn = "arn:aws:iam::123456789012:user/team/Alice"
-    assert record() == (True, "Alice", arn, {"Dept": "IT"}, {})
-    identities.set_active("AKIAALICE", active=False)
-    assert record() == (False, "Alice", arn, {"Dept": "IT"}, {})
-    identities.set_active("AKIAALICE", active=True)
-    identities.users.put_policy("AIDAALICE", "p", "{}")
-    identities.users.put_policy("AIDAALICE", "p", '{"Version": "2012-10-17"}')
-    assert record() == (True, "Alice", arn, {"Dept": "IT"}, {"p": '{"Version": "2012-10-17"}'})
-    assert identities.users.delete_policy("AIDAALICE", "p")
-    identities.users.change_tags("AIDAALICE", lambda tags: {**tags, "new": "1"})
-    assert identities.users.rename("AIDAALICE", name="Carol", path="/")
-    assert record() == (True, "Carol", "arn:aws:iam::123456789012:user/Carol", {"Dept": "IT", "new": "1"}, {})
-    identities.delete_key("AKIAALICE")
+    assert record() == (True, "Alice", arn, {"Dept": "IT"})
+    assert identities.known_key("AKIAALICE") is not None
+    set_status(identities, "Inactive")
+    assert identities.known_key("AKIAALICE") is None
+    assert record() == (False, "Alice", arn, {"Dept": "IT"})
+    change(identities, name="Carol", path="/", tags={"new": "1"})
+    assert record() == (False, "Carol", "arn:aws:iam::123456789012:user/Carol", {"new": "1"})
+    with identities.changing(ACCOUNT) as iam:
+        iam.access_keys.remove("AKIAALICE")
     assert identities.find_key("AKIAALICE") is None
 
 
+def test_a_change_in_one_account_leaves_others_in_memory(engine: Engine, identities: Identities) -> None:
+    other = "210987654321"
+    Accounts(engine).create(Account(account_id=other, name="second", created=NOW))
+    identities.create_key(ROOT_KEY, "secret")
+    identities.find_key("AKIAROOT")
+    with identities.changing(other):
+        pass
+    assert identities.known_key("AKIAROOT") is not None
+
+
 def test_what_was_read_before_a_change_is_not_remembered_after_it(identities: Identities) -> None:
-    identities.users.create(ALICE)
+    add(identities, ALICE)
     identities.create_key(KEY, "secret")
     stop = threading.Event()
 
@@ -108,7 +146,7 @@ def test_what_was_read_before_a_change_is_not_remembered_after_it(identities: Id
     reader.start()
     try:
         for number in range(60):
-            identities.set_active("AKIAALICE", active=bool(number % 2))
+            set_status(identities, "Active" if number % 2 else "Inactive")
             record = identities.find_key("AKIAALICE")
             assert record is not None
             assert record.is_active is bool(number % 2)
@@ -117,34 +155,8 @@ def test_what_was_read_before_a_change_is_not_remembered_after_it(identities: Id
         reader.join()
 
 
-def test_names_are_unique_without_regard_to_case(identities: Identities) -> None:
-    assert identities.users.create(ALICE)
-    assert not identities.users.create(replace(ALICE, user_id="AIDAOTHER", name="ALICE"))
-    found = identities.users.find(ACCOUNT, "aLiCe")
-    assert found is not None
-    assert found == ALICE
-    assert identities.users.create(replace(ALICE, user_id="AIDABOB", name="Bob"))
-    assert not identities.users.rename("AIDABOB", name="alice", path="/")
-    assert identities.users.rename("AIDAALICE", name="ALICE", path="/")
-    assert identities.users.find("210987654321", "Alice") is None
-
-
-def test_a_user_with_keys_or_policies_stays(identities: Identities) -> None:
-    identities.users.create(ALICE)
-    identities.create_key(KEY, "secret")
-    assert not identities.users.delete("AIDAALICE")
-    identities.delete_key("AKIAALICE")
-    identities.users.put_policy("AIDAALICE", "p", "{}")
-    assert not identities.users.delete("AIDAALICE")
-    identities.users.delete_policy("AIDAALICE", "p")
-    assert identities.users.delete("AIDAALICE")
-    assert identities.users.find_id("AIDAALICE") is None
-    assert not identities.users.put_policy("AIDAALICE", "p", "{}")
-    assert not identities.users.delete_policy("AIDAALICE", "p")
-
-
 def test_an_owner_has_two_keys_however_many_ask_at_once(identities: Identities) -> None:
-    identities.users.create(ALICE)
+    add(identities, ALICE)
     made: list[bool] = []
 
     def create(number: int) -> None:
@@ -161,9 +173,9 @@ def test_an_owner_has_two_keys_however_many_ask_at_once(identities: Identities) 
 
 
 def test_the_last_use_is_told_before_and_after_it_is_saved(engine: Engine, identities: Identities) -> None:
-    identities.users.create(ALICE)
+    add(identities, ALICE)
     identities.create_key(KEY, "secret")
-    unused = identities.describe_key("AKIAALICE")
+    unused = find_key(identities, "AKIAALICE")
     assert unused is not None
     assert unused.last_use is None
     later = NOW + timedelta(seconds=1.5)
@@ -173,7 +185,7 @@ def test_the_last_use_is_told_before_and_after_it_is_saved(engine: Engine, ident
         if saved:
             identities.save_uses()
             identities = Identities(engine, CIPHER)
-        key = identities.describe_key("AKIAALICE")
+        key = find_key(identities, "AKIAALICE")
         assert key is not None
         assert key.last_use is not None
         assert (key.last_use.time, key.last_use.service, key.last_use.region) == (later, "s3", "eu-west-1")
@@ -200,38 +212,22 @@ def test_a_secret_is_bound_to_its_key() -> None:
         SecretCipher(b"short")
 
 
-def test_pages_of_users(identities: Identities) -> None:
-    for name, path in (("b", "/x/"), ("A", "/"), ("c", "/x/y/"), ("d", "/xy/")):
-        identities.users.create(replace(ALICE, user_id=f"AIDA{name}", name=name, path=path))
-    users = identities.users
-
-    def names(path_prefix: str = "/", after: str = "", limit: int = 10) -> list[str]:
-        return [each.name for each in users.list(ACCOUNT, path_prefix=path_prefix, after=after, limit=limit)]
-
-    assert names() == ["A", "b", "c", "d"]
-    assert names(after="B", limit=1) == ["c"]
-    assert names("/x/") == ["b", "c"]
-    assert names("/X/") == []
-    assert names("/%") == []
-    assert users.count(ACCOUNT) == 4
-
-
 @pytest.mark.parametrize("kept", [False, True])
 def test_a_commit_of_unknown_outcome_is_looked_up_again(
     identities: Identities, commit_fault: Any, *, kept: bool
 ) -> None:
-    identities.users.create(ALICE)
+    add(identities, ALICE)
     identities.create_key(KEY, "secret")
     assert identities.find_key("AKIAALICE") is not None
     commit_fault.kept = kept
     with pytest.raises(StorageError):
-        identities.set_active("AKIAALICE", active=False)
+        set_status(identities, "Inactive")
     record = identities.find_key("AKIAALICE")
     assert record is not None
     assert record.is_active is not kept
+    assert identities.grants("AIDAALICE") == NO_GRANTS
     commit_fault.kept = kept
-    with pytest.raises(StorageError):
-        identities.users.put_policy("AIDAALICE", "p", "{}")
-    record = identities.find_key("AKIAALICE")
-    assert record is not None
-    assert record.policies == ({"p": "{}"} if kept else {})
+    with pytest.raises(StorageError), identities.changing(ACCOUNT) as iam:
+        iam.policies.put_inline("AIDAALICE", "p", "{}")
+    expected = Grants(policies=(NamedPolicy(name="p", text="{}"),)) if kept else NO_GRANTS
+    assert identities.grants("AIDAALICE") == expected

@@ -229,25 +229,27 @@ def test_a_database_that_is_gone_is_a_storage_error(tmp_path_factory: pytest.Tem
 def test_the_latest_deliveries(engine: Engine) -> None:
     deliveries = Deliveries(engine)
     later = NOW + timedelta(minutes=5)
-    deliveries.record(TRAIL.arn, "us-east-1", Channel.LOG_FILES, NOW)
-    deliveries.record(TRAIL.arn, "us-east-1", Channel.LOG_FILES, later, "NoSuchBucket")
-    deliveries.record(TRAIL.arn, "eu-west-1", Channel.DIGESTS, NOW, "AccessDenied")
-    deliveries.record(OTHER.arn, "us-east-1", Channel.LOG_FILES, NOW)
+    account = TRAIL.account_id
+    deliveries.record(TRAIL.arn, account, "us-east-1", Channel.LOG_FILES, now=NOW)
+    deliveries.record(TRAIL.arn, account, "us-east-1", Channel.LOG_FILES, now=later, error="NoSuchBucket")
+    deliveries.record(TRAIL.arn, account, "eu-west-1", Channel.DIGESTS, now=NOW, error="AccessDenied")
+    deliveries.record(TRAIL.arn, "222222222222", "us-east-1", Channel.DIGESTS, now=NOW)  # a member's
+    deliveries.record(OTHER.arn, account, "us-east-1", Channel.LOG_FILES, now=NOW)
     deliveries.save()
     for known in (deliveries, Deliveries(engine)):
-        status = known.status(TRAIL.arn, "us-east-1", Channel.LOG_FILES)
+        status = known.status(TRAIL.arn, account, "us-east-1", Channel.LOG_FILES)
         assert (status.attempted, status.delivered, status.error) == (later, NOW, "NoSuchBucket")
-        status = known.status(TRAIL.arn, "eu-west-1", Channel.DIGESTS)
+        status = known.status(TRAIL.arn, account, "eu-west-1", Channel.DIGESTS)
         assert (status.attempted, status.delivered, status.error) == (NOW, None, "AccessDenied")
-        status = known.status(TRAIL.arn, "us-east-1", Channel.DIGESTS)
+        status = known.status(TRAIL.arn, account, "us-east-1", Channel.DIGESTS)
         assert (status.attempted, status.delivered, status.error) == (None, None, "")
-    deliveries.record(TRAIL.arn, "us-east-1", Channel.LOG_FILES, later)
-    assert deliveries.status(TRAIL.arn, "us-east-1", Channel.LOG_FILES).error == ""
+    deliveries.record(TRAIL.arn, account, "us-east-1", Channel.LOG_FILES, now=later)
+    assert deliveries.status(TRAIL.arn, account, "us-east-1", Channel.LOG_FILES).error == ""
     deliveries.forget(TRAIL.arn)
     deliveries.save()
     for known in (deliveries, Deliveries(engine)):
-        assert known.status(TRAIL.arn, "us-east-1", Channel.LOG_FILES).attempted is None
-        assert known.status(OTHER.arn, "us-east-1", Channel.LOG_FILES).delivered == NOW
+        assert known.status(TRAIL.arn, account, "us-east-1", Channel.LOG_FILES).attempted is None
+        assert known.status(OTHER.arn, account, "us-east-1", Channel.LOG_FILES).delivered == NOW
 
 
 @pytest.mark.parametrize("kept", [False, True])

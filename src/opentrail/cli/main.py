@@ -17,7 +17,10 @@ from opentrail.core.errors import OpentrailError
 COMMANDS = {
     "serve": "run the endpoint: answer calls, record them, deliver log files and digests",
     "flush": "deliver now what is recorded, and return when it is delivered",
+    "bucket-policy": "print the policy that a bucket needs to take the log files of accounts or of an organization",
+    "explain": "tell why a recorded call was allowed or denied: which statement of which policy, and what is missing",
     "keys": "list and rotate the keys that sign digests",
+    "account": "make, list, show and close accounts",
 }
 
 
@@ -33,7 +36,7 @@ def build_parser(command: str | None = None) -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
     for name, text in COMMANDS.items():
         chosen = command is None or name == command
-        module = importlib.import_module(f"opentrail.cli.{name}") if chosen else None
+        module = importlib.import_module(_module_of(name)) if chosen else None
         sub = commands.add_parser(
             name,
             help=text,
@@ -45,6 +48,10 @@ def build_parser(command: str | None = None) -> argparse.ArgumentParser:
         if module is not None:
             module.add_arguments(sub)
     return parser
+
+
+def _module_of(command: str) -> str:
+    return f"opentrail.cli.{command.replace('-', '_')}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -62,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.print_help()
         return 2
     try:
-        module = importlib.import_module(f"opentrail.cli.{arguments.command}")
+        module = importlib.import_module(_module_of(arguments.command))
         code: int = module.run(arguments)
     except KeyboardInterrupt:
         return 130

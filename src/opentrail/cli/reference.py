@@ -56,6 +56,7 @@ domains = ["s3.example.org", "localhost"]
 | | |
 |---|---|
 | `credentials` | the root user's access key in AWS's credentials format (mode 0600); delete it once you have it |
+| `decisions/` | why calls were allowed or denied, for `opentrail explain` (mode 0600) |
 | `journal/` | the records of answered calls, until they are delivered |
 | `ledger.db` | what delivery has promised and not yet put into a bucket |
 | `state.db` | accounts, users, keys, trails, buckets |

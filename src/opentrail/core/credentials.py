@@ -11,20 +11,22 @@ import base64
 
 from opentrail.core.errors import FormatError
 
-USER_ID_BYTES = 11
+UNIQUE_ID_BYTES = 11
 ACCESS_KEY_ID_BYTES = 5
 SECRET_BYTES = 30
 
-
-def format_user_id(random: bytes) -> str:
-    """``AIDA`` and 17 base32 characters, from 11 random bytes."""
-    return f"AIDA{base64.b32encode(random).decode()[:17]}"
+LONG_TERM, TEMPORARY = "AKIA", "ASIA"  # how access key IDs of users and root begin, and those of sessions
 
 
-def format_access_key_id(account_id: str, random: bytes) -> str:
-    """``AKIA`` and 16 base32 characters that hold the account, from 5 random bytes."""
+def format_unique_id(prefix: str, random: bytes) -> str:
+    """``prefix`` (``AIDA`` of a user, ``AROA`` of a role) and 17 base32 characters, from 11 random bytes."""
+    return f"{prefix}{base64.b32encode(random).decode()[:17]}"
+
+
+def format_access_key_id(account_id: str, random: bytes, prefix: str = LONG_TERM) -> str:
+    """``prefix`` and 16 base32 characters that hold the account, from 5 random bytes."""
     head = 1 << 47 | int(account_id) << 7 | random[0] & 0x7F
-    return f"AKIA{base64.b32encode(head.to_bytes(6) + random[1:5]).decode()}"
+    return f"{prefix}{base64.b32encode(head.to_bytes(6) + random[1:5]).decode()}"
 
 
 def parse_access_key_account(access_key_id: str) -> str:

@@ -26,9 +26,13 @@ DATA = "Data"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """One record.  ``record`` holds the JSON object; its keys are the fields of the CloudTrail user guide."""
+    """One record.  ``record`` holds the JSON object; its keys are the fields of the CloudTrail user guide.
+
+    ``shared_with`` are the other accounts that receive a copy of it (``core.recording.sharing``).
+    """
 
     record: Mapping[str, Any]
+    shared_with: tuple[str, ...] = ()
 
     @property
     def event_id(self) -> str:
@@ -99,12 +103,20 @@ def parse_time(text: str) -> datetime:
     raise FormatError(f"not a time of the form 2015-08-17T15:01:31Z: {text!r}")
 
 
+class Receiver(NamedTuple):
+    """An account that receives an event, and the organizations that it was in while the call was made."""
+
+    account_id: str
+    organization_ids: tuple[str, ...] = ()
+
+
 class EntryRoute(NamedTuple):
     """What followers may know of an entry before they read its record.
 
     ``generation`` is the trails' generation when the record was made; ``before`` the one when the call began, where
     the call itself changed a trail (else the same): the trails of both receive the event, so that a call which narrows
-    or stops a trail still stands in it.  ``own`` marks the records of Opentrail's own deliveries.
+    or stops a trail still stands in it.  ``own`` marks the records of Opentrail's own deliveries.  ``organization_ids``
+    are those of ``account_id``, the record's ``recipientAccountId``; ``shared_with`` receive copies of the record.
     """
 
     before: int
@@ -116,25 +128,53 @@ class EntryRoute(NamedTuple):
     event_source: str
     event_type: str
     own: bool = False
+    organization_ids: tuple[str, ...] = ()
+    shared_with: tuple[Receiver, ...] = ()
+
+    @property
+    def receivers(self) -> tuple[Receiver, ...]:
+        """Everybody who receives the event, the account of its record first."""
+        return (Receiver(self.account_id, self.organization_ids), *self.shared_with)
 
 
 def format_route(route: EntryRoute) -> bytes:
-    """The route as the journal keeps it.  Raises ``FormatError`` when a field holds ``|``."""
+    """The route as the journal keeps it; its receivers as ``111122223333/o-a,444455556666``.
+
+    Raises ``FormatError`` when a field holds ``|``, or an id a separator of receivers.
+    """
+    ids = [(each.account_id, *each.organization_ids) for each in route.receivers]
+    receivers = ",".join("/".join(each) for each in ids)
     text = (
-        f"{route.before}|{route.generation}|{route.account_id}|{route.region}|{route.category}|"
+        f"{route.before}|{route.generation}|{receivers}|{route.region}|{route.category}|"
         f"{'r' if route.read_only else 'w'}|{route.event_source}|{route.event_type}|{'own' if route.own else ''}"
     )
-    if text.count("|") != 8:
-        raise FormatError(f"a route's field holds '|': {text!r}")
+    if text.count("|") != 8 or any("," in item or "/" in item for each in ids for item in each):
+        raise FormatError(f"a route's field holds a separator: {text!r}")
     return text.encode()
 
 
 def parse_route(data: bytes) -> EntryRoute:
     """Read a route.  Raises ``FormatError``."""
     try:
-        before, generation, account, region, category, mode, source, event_type, own = data.decode().split("|")
+        before, generation, receivers, region, category, mode, source, event_type, own = data.decode().split("|")
+        first, *others = (_parse_receiver(text) for text in receivers.split(","))
         return EntryRoute(
-            int(before), int(generation), account, region, category, mode == "r", source, event_type, bool(own)
+            before=int(before),
+            generation=int(generation),
+            account_id=first.account_id,
+            region=region,
+            category=category,
+            read_only=mode == "r",
+            event_source=source,
+            event_type=event_type,
+            own=bool(own),
+            organization_ids=first.organization_ids,
+            shared_with=tuple(others),
         )
     except ValueError:
         raise FormatError(f"not a route: {data!r}") from None
+
+
+def _parse_receiver(text: str) -> Receiver:
+    account_id, *organization_ids = text.split("/")
+    return Receiver(account_id, tuple(organization_ids))

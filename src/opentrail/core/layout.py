@@ -148,6 +148,13 @@ def parse_digest_key(text: str) -> DigestKey:
     return DigestKey(trail=trail, end_time=_moment(match, match["time"]), backfill=match["backfill"] is not None)
 
 
+def account_prefix(*, prefix: str, organization_id: str, account_id: str) -> str:
+    """``[prefix/]AWSLogs/[o-.../]ACCOUNT/``: what every key of a trail's files for one account begins with."""
+    start = f"{prefix}/" if prefix else ""
+    organization = f"{organization_id}/" if organization_id else ""
+    return f"{start}AWSLogs/{organization}{account_id}/"
+
+
 def log_prefix(folder: Folder, kind: LogKind = LogKind.EVENTS) -> str:
     """The prefix of every log file of ``kind`` in ``folder``, with its last slash."""
     return f"{_account_prefix(folder)}{kind}/{folder.region}/"
@@ -169,9 +176,7 @@ def digest_day_prefix(folder: Folder, day: date) -> str:
 
 
 def _account_prefix(folder: Folder) -> str:
-    prefix = f"{folder.prefix}/" if folder.prefix else ""
-    organization = f"{folder.organization_id}/" if folder.organization_id else ""
-    return f"{prefix}AWSLogs/{organization}{folder.account_id}/"
+    return account_prefix(prefix=folder.prefix, organization_id=folder.organization_id, account_id=folder.account_id)
 
 
 def _folder(match: re.Match[str]) -> Folder:

@@ -6,7 +6,8 @@ parsed, and says yes, no, or None: the record is needed.  ``matches`` looks at t
 
 Rules (user guide: "Logging management events", "Filtering data events", "Concepts: global service events"):
 
-* A trail that is not logging records nothing; a trail records events of its own account.
+* A trail that is not logging records nothing; a trail records events of its own account, an organization trail those of
+  every account that was in its organization while the call was made.
 * A single-region trail records its home region, a multi-region trail all.  Events of global services are recorded as
   us-east-1 and reach a trail that includes them and is multi-region or at home in us-east-1.
 * The selectors of a trail are alternatives; the conditions of one advanced selector hold together.
@@ -58,9 +59,10 @@ class Route(NamedTuple):
     event_source: str
     event_type: str
     own: bool = False  # CloudTrail's own call, to deliver
+    organization_ids: tuple[str, ...] = ()  # that the account was in; no record says it
 
 
-def route_of(record: Record) -> Route:
+def route_of(record: Record, organization_ids: tuple[str, ...] = ()) -> Route:
     """The route of a record; one of an old version, without ``eventCategory``, is read as its other fields imply."""
     event_type = record.get("eventType", "")
     identity = _object(record, "userIdentity")
@@ -72,6 +74,7 @@ def route_of(record: Record) -> Route:
         event_source=record.get("eventSource", ""),
         event_type=event_type,
         own=identity.get("invokedBy") == _DELIVERY_PRINCIPAL,
+        organization_ids=organization_ids,
     )
 
 
@@ -96,10 +99,11 @@ def _object(record: Record, field: str) -> Record:
 class CompiledSelector:
     """A trail's selection, ready to be asked; built by ``compile_selector``."""
 
-    __slots__ = ("_account_id", "_clauses", "_delivery_bucket", "_regions", "_takes_global")
+    __slots__ = ("_account_id", "_clauses", "_delivery_bucket", "_organization_id", "_regions", "_takes_global")
 
     def __init__(self, trail: Trail) -> None:
         self._account_id = trail.account_id if trail.is_logging else None
+        self._organization_id = trail.organization_id if trail.is_logging else ""
         self._regions = None if trail.is_multi_region else frozenset({trail.home_region})
         self._takes_global = trail.include_global_service_events and trail.exists_in(GLOBAL_REGION)
         self._delivery_bucket = "" if trail.recursive_logging else trail.bucket
@@ -118,9 +122,9 @@ class CompiledSelector:
                 answer = None
         return None if answer and self._delivery_bucket and route.own else answer
 
-    def matches(self, record: Record) -> bool:
-        """Whether the event of ``record`` is recorded."""
-        route = route_of(record)
+    def matches(self, record: Record, organization_ids: tuple[str, ...] = ()) -> bool:
+        """Whether the event of ``record``, whose account was in these organizations, is recorded."""
+        route = route_of(record, organization_ids)
         if not self._reaches(route) or self._is_own_delivery(record, route):
             return False
         return any(
@@ -129,7 +133,9 @@ class CompiledSelector:
         )
 
     def _reaches(self, route: Route) -> bool:
-        if route.account_id != self._account_id:
+        if route.account_id != self._account_id and (
+            not self._organization_id or self._organization_id not in route.organization_ids
+        ):
             return False
         if route.region == GLOBAL_REGION and route.event_source in GLOBAL_EVENT_SOURCES:
             return self._takes_global
@@ -146,9 +152,9 @@ def compile_selector(trail: Trail) -> CompiledSelector:
     return CompiledSelector(trail)
 
 
-def selects(trail: Trail, record: Record) -> bool:
+def selects(trail: Trail, record: Record, organization_ids: tuple[str, ...] = ()) -> bool:
     """Whether ``trail`` records the event of ``record`` (for a single question)."""
-    return compile_selector(trail).matches(record)
+    return compile_selector(trail).matches(record, organization_ids)
 
 
 class _Clause(NamedTuple):

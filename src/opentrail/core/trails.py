@@ -31,7 +31,8 @@ class Trail:
     """The settings of one trail.  Optional text is ``""`` where it is not set.
 
     A trail with neither kind of selector records all management events; ``recursive_logging`` False leaves out the
-    calls that CloudTrail itself makes to deliver to the trail's own bucket.
+    calls that CloudTrail itself makes to deliver to the trail's own bucket.  With an ``organization_id`` it records the
+    events of every account of that organization, of which ``account_id`` is the management account.
     """
 
     account_id: str
@@ -42,7 +43,7 @@ class Trail:
     sns_topic_arn: str = ""
     include_global_service_events: bool = True
     is_multi_region: bool = False
-    is_organization: bool = False
+    organization_id: str = ""
     log_file_validation_enabled: bool = False
     cloud_watch_logs_log_group_arn: str = ""
     cloud_watch_logs_role_arn: str = ""
@@ -57,6 +58,11 @@ class Trail:
     def arn(self) -> str:
         """``arn:aws:cloudtrail:us-east-2:123456789012:trail/name``."""
         return trail_arn(self.home_region, self.account_id, self.name)
+
+    @property
+    def is_organization(self) -> bool:
+        """Whether it is an organization trail."""
+        return bool(self.organization_id)
 
     @property
     def has_custom_event_selectors(self) -> bool:
@@ -208,7 +214,10 @@ def _is_ip_address(name: str) -> bool:
 
 
 def check_prefix(prefix: str) -> None:
-    """Refuse a key prefix that CloudTrail refuses: over 200 characters, or with control characters.
+    """Refuse a key prefix that CloudTrail refuses: over 200 characters, with control characters, or with ``AWSLogs/``.
+
+    That name would let an account deliver into the folder of another (user guide, "Setting bucket policy for multiple
+    accounts").
 
     Raises ``ServiceFault`` InvalidS3PrefixException.
     """
@@ -219,6 +228,8 @@ def check_prefix(prefix: str) -> None:
         )
     if not prefix.isprintable():
         raise ServiceFault("InvalidS3PrefixException", "S3 prefix contains control characters.")
+    if "AWSLogs/" in f"{prefix}/":
+        raise ServiceFault("InvalidS3PrefixException", "S3 prefix cannot contain AWSLogs/.")
 
 
 def check_global_events(*, is_multi_region: bool, include_global_service_events: bool) -> None:

@@ -37,6 +37,7 @@ class Delivery:
     """One attempt to put an object of a kind.  ``error`` is S3's code (``NoSuchBucket``), or empty when it is there."""
 
     trail_arn: str
+    account_id: str
     region: str
     kind: str  # "log" or "digest"
     time: datetime
@@ -134,4 +135,13 @@ class Courier:
 
     def _tell(self, item: StagedObject, kind: str, error: str = "") -> None:
         key = item.chain.key
-        self._report(Delivery(trail_arn=key.trail_arn, region=key.region, kind=kind, time=self._clock(), error=error))
+        self._report(
+            Delivery(
+                trail_arn=key.trail_arn,
+                account_id=key.account_id,
+                region=key.region,
+                kind=kind,
+                time=self._clock(),
+                error=error,
+            )
+        )

@@ -36,7 +36,12 @@ def due_ends(chain: Chain, now: int, interval: int) -> list[int]:
 def plan_digest(chain: Chain, files: Sequence[FileToName], end: int, signer: Signer) -> tuple[ObjectToPut, str]:
     """The chain's digest up to ``end`` (seconds) naming ``files``, and the chain's new head."""
     trail = parse_trail_arn(chain.key.trail_arn)
-    folder = Folder(prefix=chain.prefix, account_id=chain.key.account_id, region=chain.key.region)
+    folder = Folder(
+        prefix=chain.prefix,
+        organization_id=chain.organization_id,
+        account_id=chain.key.account_id,
+        region=chain.key.region,
+    )
     place = TrailFolder(folder=folder, trail_name=trail.name, home_region=trail.region)
     start = chain.digest_end if chain.digest_end is not None else chain.started_at
     digest = next_digest(

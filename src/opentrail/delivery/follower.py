@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 
 from opentrail.core.layout import Folder, LogKey, format_log_key, unique_part
+from opentrail.core.trails import Trail
 from opentrail.delivery.digests import SignerFor, due_ends, plan_digest
 from opentrail.delivery.ledger import Chain, ChainKey, Cursor, FileToName, Ledger, ObjectToPut, Transaction
 from opentrail.delivery.log_files import (
@@ -40,7 +41,11 @@ _READ_ENTRIES = 10_000
 
 
 class LogFileFollower:
-    """Stages what the journal holds.  One thread at a time uses it."""
+    """Stages what the journal holds.  One thread at a time uses it.
+
+    ``members`` tells the accounts of an organization now: whose chains an organization trail has.  Which events it has
+    does not depend on it, but on what each entry's route says.
+    """
 
     def __init__(
         self,
@@ -51,6 +56,7 @@ class LogFileFollower:
         signer: SignerFor,
         random_bytes: Callable[[int], bytes],
         digest_interval_seconds: int,
+        members: Callable[[str], Collection[str]] = lambda _organization_id: (),
     ) -> None:
         self._journal = journal
         self._ledger = ledger
@@ -58,6 +64,7 @@ class LogFileFollower:
         self._signer = signer
         self._random_bytes = random_bytes
         self._digest_interval_seconds = digest_interval_seconds
+        self._members = members
 
     def find_place(self) -> None:
         """Fit the cursor to the journal; call once, before anything is appended.
@@ -105,9 +112,9 @@ class LogFileFollower:
     def close_windows(self, now: datetime, *, oldest_generation: int, all_windows: bool = False) -> int:
         """Stage the digests that are due (``all_windows``: one for each chain now), end chains that are over.
 
-        A chain is over when its trail no longer records it, all that is durable is taken, and nothing is in flight
-        that began before: an event that is still to come names ``oldest_generation`` or a later one.  Returns how many
-        digests were staged.  Raises ``StorageError``.
+        A chain is over when its trail no longer records it (or no longer that account, which left the organization),
+        all that is durable is taken, and nothing is in flight that began before: an event that is still to come names
+        ``oldest_generation`` or a later one.  Returns how many digests were staged.  Raises ``StorageError``.
         """
         staged = 0
         generation = self._trails.generation
@@ -116,10 +123,14 @@ class LogFileFollower:
             before = cursor = transaction.cursor(FOLLOWER)
             stamp = max(int(now.timestamp()), cursor.high_water)
             caught_up = oldest_generation >= generation and cursor.position >= self._journal.end
-            self._open_home_chains(transaction, current, stamp)
-            for chain in transaction.chains():
-                revision = current.get(chain.key.trail_arn)
-                if revision is not None and revision.chain == chain.key.chain:
+            accounts = {arn: self._accounts_of(revision.trail) for arn, revision in current.items()}
+            chains = transaction.chains()
+            if self._open_home_chains(transaction, current, accounts, {chain.key for chain in chains}, stamp):
+                chains = transaction.chains()
+            for chain in chains:
+                key = chain.key
+                revision = current.get(key.trail_arn)
+                if revision is not None and revision.chain == key.chain and key.account_id in accounts[key.trail_arn]:
                     going_on = self._redirect(transaction, chain, revision)
                     staged += self._stage_digests(transaction, going_on, stamp, one_more=all_windows)
                     continue
@@ -183,7 +194,12 @@ class LogFileFollower:
         key = file.key
         name = format_log_key(
             LogKey(
-                folder=Folder(prefix=key.prefix, account_id=key.account_id, region=key.region),
+                folder=Folder(
+                    prefix=key.prefix,
+                    organization_id=key.organization_id,
+                    account_id=key.account_id,
+                    region=key.region,
+                ),
                 delivered_at=datetime.fromtimestamp(stamp, UTC),
                 unique=unique_part(sequence, self._random_bytes(8)),
             )
@@ -205,7 +221,15 @@ class LogFileFollower:
         if not records:
             return cursor
         key = chain.key
-        fields = GroupKey(key.trail_arn, key.chain, key.account_id, key.region, chain.bucket, chain.prefix)
+        fields = GroupKey(
+            trail_arn=key.trail_arn,
+            chain=key.chain,
+            account_id=key.account_id,
+            region=key.region,
+            bucket=chain.bucket,
+            prefix=chain.prefix,
+            organization_id=chain.organization_id,
+        )
         group = Group(key=fields, validated=chain.validated)
         for time_ms, record in records:
             group.add(time_ms, record)
@@ -242,26 +266,53 @@ class LogFileFollower:
             started_at=oldest,
             bucket=key.bucket,
             prefix=key.prefix,
+            organization_id=key.organization_id,
         )
 
-    def _open_home_chains(self, transaction: Transaction, current: Snapshot, stamp: int) -> None:
-        """A trail that logs has digests of its home region from its first hour on, events or none."""
+    def _accounts_of(self, trail: Trail) -> Collection[str]:
+        """The accounts whose events the trail records now, its own among them."""
+        return {trail.account_id, *(self._members(trail.organization_id) if trail.organization_id else ())}
+
+    def _open_home_chains(
+        self,
+        transaction: Transaction,
+        current: Snapshot,
+        accounts: Mapping[str, Collection[str]],
+        known: set[ChainKey],
+        stamp: int,
+    ) -> bool:
+        """A trail that logs has digests of its home region from its first hour on, for each account, events or none.
+
+        Returns whether any of these chains was not ``known`` to go on.
+        """
+        opened = False
         for arn, revision in current.items():
             if revision.chain is None:
                 continue
             trail = revision.trail
-            started = revision.started if revision.session == revision.chain else None
-            transaction.open_chain(
-                ChainKey(trail_arn=arn, chain=revision.chain, account_id=trail.account_id, region=trail.home_region),
-                validated=trail.log_file_validation_enabled,
-                started_at=min(stamp, int(started.timestamp())) if started else stamp,
-                bucket=trail.bucket,
-                prefix=trail.prefix,
-            )
+            keys = {
+                ChainKey(trail_arn=arn, chain=revision.chain, account_id=each, region=trail.home_region)
+                for each in accounts[arn]
+            }
+            is_new = known.isdisjoint(keys)  # else what is missing is of an account that has joined since
+            started = revision.started if revision.session == revision.chain and is_new else None
+            for key in sorted(keys - known, key=lambda each: each.account_id):
+                opened = True
+                transaction.open_chain(
+                    key,
+                    validated=trail.log_file_validation_enabled,
+                    started_at=min(stamp, int(started.timestamp())) if started else stamp,
+                    bucket=trail.bucket,
+                    prefix=trail.prefix,
+                    organization_id=trail.organization_id,
+                )
+        return opened
 
     def _redirect(self, transaction: Transaction, chain: Chain, revision: TrailRevision) -> Chain:
         """Digests go where the trail delivers now."""
         trail = revision.trail
+        if (chain.bucket, chain.prefix) == (trail.bucket, trail.prefix):
+            return chain
         return transaction.open_chain(
             chain.key,
             validated=chain.validated,

@@ -67,11 +67,12 @@ chains = Table(
     Column("started_at", BigInteger, nullable=False),
     Column("bucket", String, nullable=False),  # where its next digest goes
     Column("prefix", String, nullable=False),
+    Column("organization_id", String, nullable=False),  # "": not an organization trail's
     Column("ended", Boolean, nullable=False, default=False),
     Column("digest_end", BigInteger),
     Column("last_end", BigInteger),  # of all its digests, also those before it ended and began anew
     Column("head", Text),  # the link to the last digest, as JSON: what the next one must say of it
-    UniqueConstraint("trail_arn", "chain", "account_id", "region"),
+    UniqueConstraint("trail_arn", "account_id", "region", "chain"),
 )
 staged = Table(
     "staged",
@@ -144,6 +145,7 @@ class Chain:
     started_at: int
     bucket: str
     prefix: str
+    organization_id: str = ""
     ended: bool
     digest_end: int | None
     head: str
@@ -301,7 +303,9 @@ class Transaction:
         row = self.connection.execute(query).mappings().first()
         return _chain(row) if row is not None else None
 
-    def open_chain(self, key: ChainKey, *, validated: bool, started_at: int, bucket: str, prefix: str) -> Chain:
+    def open_chain(
+        self, key: ChainKey, *, validated: bool, started_at: int, bucket: str, prefix: str, organization_id: str = ""
+    ) -> Chain:
         """The chain of ``key``, which now delivers to ``bucket``; begun at ``started_at`` if it is new or had ended."""
         found = self.find_chain(key)
         if found is not None and not found.ended:
@@ -325,6 +329,7 @@ class Transaction:
             "started_at": started_at,
             "bucket": bucket,
             "prefix": prefix,
+            "organization_id": organization_id,
             "ended": False,
         }
         result = self.connection.execute(insert(chains).values(values))
@@ -336,6 +341,7 @@ class Transaction:
             started_at=started_at,
             bucket=bucket,
             prefix=prefix,
+            organization_id=organization_id,
             ended=False,
             digest_end=None,
             head="",
@@ -426,6 +432,7 @@ def _chain(row: RowMapping) -> Chain:
         started_at=get(chains.c.started_at),
         bucket=get(chains.c.bucket),
         prefix=get(chains.c.prefix),
+        organization_id=get(chains.c.organization_id),
         ended=get(chains.c.ended),
         digest_end=get(chains.c.digest_end),
         head=get(chains.c.head) or "",

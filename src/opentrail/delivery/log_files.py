@@ -4,6 +4,7 @@ Rules:
 
 * An entry goes to every trail that selects its event under the trails' generation in which its record was made; a call
   that itself changed trails also under the generation in which it began (ADR 0003).
+* An event that several accounts receive goes to the trails of each as that account's own copy (``recording.sharing``).
 * One group is one trail's digest chain, account, region and destination.  A group becomes a file, or several
   where it is too large for one.
 * The records of Opentrail's own deliveries open no file by themselves: they ride in the next one that others open
@@ -16,8 +17,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from opentrail.core.events import EntryRoute, parse_event, parse_route
+from opentrail.core.events import EntryRoute, Receiver, encode_json, parse_event, parse_route
 from opentrail.core.logfiles import MAX_LOG_FILE_BYTES, EncodedLogFile, encode_log_file, log_file_size
+from opentrail.core.recording.sharing import shared_copy
 from opentrail.core.selection import CompiledSelector
 from opentrail.core.selection import Route as SelectionRoute
 from opentrail.journal.base import EntryKind, StoredEntry
@@ -35,6 +37,7 @@ class GroupKey(NamedTuple):
     region: str
     bucket: str
     prefix: str
+    organization_id: str = ""  # of an organization trail
 
 
 @dataclass(slots=True, kw_only=True)
@@ -71,12 +74,14 @@ class Plan:
 
 
 class _Taker(NamedTuple):
-    """A trail revision that may record the entries of one route."""
+    """A trail revision that may record the entries of one route, for one of the accounts that receive them."""
 
     key: GroupKey
     validated: bool
     selector: CompiledSelector
     certain: bool  # the route alone decided; else the record must be asked
+    organization_ids: tuple[str, ...]  # that the account was in
+    is_copy: bool  # the record is another account's
 
 
 class Selection:
@@ -95,14 +100,19 @@ class Selection:
         return found
 
     def _find(self, route: EntryRoute) -> Iterator[_Taker]:
+        for number, receiver in enumerate(route.receivers):
+            yield from self._find_for(route, receiver, is_copy=number > 0)
+
+    def _find_for(self, route: EntryRoute, receiver: Receiver, *, is_copy: bool) -> Iterator[_Taker]:
         asked = SelectionRoute(
-            account_id=route.account_id,
+            account_id=receiver.account_id,
             region=route.region,
             category=route.category,
             read_only=route.read_only,
             event_source=route.event_source,
             event_type=route.event_type,
             own=route.own,
+            organization_ids=receiver.organization_ids,
         )
         seen: set[tuple[str, int]] = set()
         for generation in sorted({route.before, route.generation}):
@@ -115,8 +125,22 @@ class Selection:
                 if answer:
                     seen.add((arn, revision.chain))
                 trail = revision.trail
-                key = GroupKey(arn, revision.chain, route.account_id, route.region, trail.bucket, trail.prefix)
-                yield _Taker(key, trail.log_file_validation_enabled, revision.selector, certain=answer is True)
+                yield _Taker(
+                    key=GroupKey(
+                        trail_arn=arn,
+                        chain=revision.chain,
+                        account_id=receiver.account_id,
+                        region=route.region,
+                        bucket=trail.bucket,
+                        prefix=trail.prefix,
+                        organization_id=trail.organization_id,
+                    ),
+                    validated=trail.log_file_validation_enabled,
+                    selector=revision.selector,
+                    certain=answer is True,
+                    organization_ids=receiver.organization_ids,
+                    is_copy=is_copy,
+                )
 
 
 def plan(entries: Iterable[StoredEntry], selection: Selection, *, after: int, generation: int) -> Plan:
@@ -129,22 +153,32 @@ def plan(entries: Iterable[StoredEntry], selection: Selection, *, after: int, ge
             continue
         route, takers = selection.takers(entry.route)
         generation = max(generation, route.generation)
-        taken: tuple[str, ...] = ()
+        taken: tuple[tuple[str, str], ...] = ()  # trail and account
         for taker in takers:
             key = taker.key
-            if key.trail_arn in taken:
+            place = (key.trail_arn, key.account_id)
+            if place in taken:
                 continue
-            if not taker.certain and not taker.selector.matches(parse_event(bytes(entry.payload)).record):
+            payload = _copy(entry.payload, key.account_id) if taker.is_copy else entry.payload
+            if not taker.certain and not _takes(taker, payload):
                 continue
-            taken = (*taken, key.trail_arn)
+            taken = (*taken, place)
             group = groups.get(key)
             if group is None:
                 group = groups[key] = Group(key=key, validated=taker.validated)
             if route.own:
-                group.own.append((entry.event_time_ms, bytes(entry.payload)))
+                group.own.append((entry.event_time_ms, bytes(payload)))
             else:
-                group.add(entry.event_time_ms, entry.payload)
+                group.add(entry.event_time_ms, payload)
     return Plan(groups=tuple(groups.values()), position=position, generation=generation)
+
+
+def _takes(taker: _Taker, payload: bytes | memoryview) -> bool:
+    return taker.selector.matches(parse_event(bytes(payload)).record, taker.organization_ids)
+
+
+def _copy(payload: bytes | memoryview, account_id: str) -> bytes:
+    return encode_json(shared_copy(parse_event(bytes(payload)).record, account_id))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

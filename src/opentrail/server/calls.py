@@ -23,7 +23,7 @@ from urllib.parse import unquote
 from opentrail.core.errors import ServiceFault
 from opentrail.core.events import Event
 from opentrail.core.http import ByteStream, HttpRequest, HttpResponse
-from opentrail.core.recording import Recipient, build_event
+from opentrail.core.recording import Recipient, build_event, choose_recipient
 from opentrail.core.recording.rules import RecordRules
 from opentrail.core.sigv4 import CredentialScope, peek_scope
 from opentrail.core.sigv4.sigv2 import is_query_signed, with_query_headers
@@ -31,18 +31,27 @@ from opentrail.core.wire.calls import ApiCall, Outcome
 from opentrail.core.wire.faults import format_fault
 from opentrail.core.wire.model import ServiceModel
 from opentrail.core.wire.protocols import format_response, parse_request
-from opentrail.core.wire.routing import Catalog, Route, Scope, identify
-from opentrail.server.authentication import Authenticator, Caller
+from opentrail.core.wire.routing import Catalog, Route, Scope, identify, is_form
+from opentrail.server.authentication import DEFAULT_REGION, Authenticator, Caller
 from opentrail.server.authorisation import Authoriser
 from opentrail.server.bodies import BytesPayload, RequestBody, StreamedPayload
 from opentrail.server.call_threads import CallThreads
-from opentrail.server.execution import as_fault, begin_handler, judge, not_implemented, run_handler, unknown_operation
+from opentrail.server.execution import (
+    as_fault,
+    begin_handler,
+    introduce,
+    judge,
+    not_implemented,
+    run_handler,
+    unknown_operation,
+)
 from opentrail.server.identifiers import Identifiers
 from opentrail.server.metrics import Metrics
 from opentrail.server.payloads import payload_decoder
 from opentrail.server.recorder import Recorder
-from opentrail.services.base import Service
+from opentrail.services.base import OperationEntry, Service
 
+UNSIGNED_FORM_BYTES = 128 << 10  # a web identity's token and policies, percent-encoded, fit
 SMALL_PAYLOAD_BYTES = 1 << 20  # up to this size a payload is read before its service is called
 
 _SIGNING_NAME = re.compile(r"[a-z0-9-]{1,64}")
@@ -69,10 +78,11 @@ class FrontDoor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What a call came to.  ``owner`` is the account of the resource; ``carried_out``: an intent was left."""
+    """What a call came to.  ``owner`` and ``others`` are those of ``Verdict``; ``carried_out``: an intent was left."""
 
     outcome: Outcome
     owner: str = ""
+    others: tuple[str, ...] = ()
     carried_out: bool = False
 
 
@@ -117,7 +127,8 @@ async def handle_call(request: HttpRequest, body: RequestBody, door: FrontDoor, 
         if parsed.refused is not None:
             answer = Answer(outcome=Outcome(fault=parsed.refused))
         else:
-            answer = await _carry_out(call, route, before, door)
+            call, refused = await _introduce(call, route, door)
+            answer = refused or await _carry_out(call, route, before, door)
         answer, response = _respond(call, route, answer)
         response = await _record(call, route, answer, response, body=body, before=before, door=door)
         door.metrics.count_call(route, response.status)
@@ -127,8 +138,14 @@ async def handle_call(request: HttpRequest, body: RequestBody, door: FrontDoor, 
 
 
 async def _identify(request: HttpRequest, body: RequestBody, door: FrontDoor) -> tuple[Route, bytes | None]:
-    """Which operation; and the body, unless it belongs to S3, whose requests name their operation without it."""
+    """Which operation; and the body, unless it belongs to S3, whose requests name their operation without it.
+
+    An unsigned form is STS's: no other service of that protocol has operations without a signature.
+    """
     claimed = peek_scope(request)
+    if claimed is None and is_form(request):
+        data = await body.read_whole(min(door.max_body_bytes, UNSIGNED_FORM_BYTES))
+        return identify(request, data, Scope(signing_name="sts", region=DEFAULT_REGION), door.catalog), data
     if claimed is None or claimed.service == "s3":
         scope = Scope(signing_name="s3", region=claimed.region) if claimed else None
         return identify(request, None, scope, door.catalog, s3_domains=door.s3_domains), None
@@ -177,10 +194,11 @@ async def _authenticate(
     authenticator = door.authenticator
     authorization = authenticator.read_claim(request, route)
     if authorization is None:
-        return authenticator.anonymous(route)
-    key = authenticator.known_key(authorization.access_key_id)
+        entry = _entry(route, door)
+        return authenticator.anonymous(route, takes_token=entry is not None and entry.bearer is not None)
+    key = authenticator.remembered(authorization)
     if key is None:
-        key = await door.threads.run(authenticator.find_key, authorization.access_key_id)
+        key = await door.threads.run(authenticator.look_up, authorization)
     return authenticator.prove(request, data, route, authorization, key=key, now=now)
 
 
@@ -223,6 +241,23 @@ def _labels(route: Route) -> dict[str, str]:
     return {name: unquote(text, errors="replace") for name, text in route.labels.items()}
 
 
+def _entry(route: Route, door: FrontDoor) -> OperationEntry[Any] | None:
+    """How the operation is carried out, if it is one of this endpoint's."""
+    service = door.services.get(route.service.name)
+    return service.operations.get(route.operation.name) if service is not None and route.operation is not None else None
+
+
+async def _introduce(call: ApiCall, route: Route, door: FrontDoor) -> tuple[ApiCall, Answer | None]:
+    """The call with its caller, where a token among its parameters says who that is; or the refusal of the token."""
+    entry = _entry(route, door)
+    if entry is None or entry.bearer is None or route.fault is not None or not call.identity.is_anonymous:
+        return call, None
+    bearer = await door.threads.run(introduce, call, entry, door.services[route.service.name].deps)
+    if bearer.fault is not None:
+        return call, Answer(outcome=Outcome(fault=bearer.fault), owner=bearer.owner)
+    return replace(call, identity=bearer.identity), None
+
+
 async def _carry_out(call: ApiCall, route: Route, before: int, door: FrontDoor) -> Answer:
     """Authorise the call and, if it may, do it."""
     if route.fault is not None:
@@ -231,26 +266,28 @@ async def _carry_out(call: ApiCall, route: Route, before: int, door: FrontDoor) 
     entry = service.operations.get(call.operation.name) if service is not None else None
     if service is None or entry is None:
         return Answer(outcome=Outcome(fault=not_implemented(route)))
-    if entry.permissions_block:
+    if entry.permissions_block or not door.authoriser.is_ready(call.identity):
         verdict = await door.threads.run(judge, call, entry, service.deps, door.authoriser)
     else:
         verdict = judge(call, entry, service.deps, door.authoriser)
+    owner, others = verdict.owner, verdict.others
     if verdict.fault is not None:
-        return Answer(outcome=Outcome(fault=verdict.fault), owner=verdict.owner)
+        return Answer(outcome=Outcome(fault=verdict.fault), owner=owner, others=others)
     if entry.writes:
         try:
-            intent = build_event(call, Outcome(), door.rules, _recipient(call, verdict.owner))
+            recipient = choose_recipient(call, owner, others, refused=False)
+            intent = build_event(call, Outcome(), door.rules, recipient)
             await door.recorder.intend(intent, before)
         except Exception as error:  # noqa: BLE001  the request boundary: without an intent nothing is carried out
             fault = as_fault(error, call.operation.name, call.request_id)
-            return Answer(outcome=Outcome(fault=fault), owner=verdict.owner)
+            return Answer(outcome=Outcome(fault=fault), owner=owner, others=others)
     if entry.begin is not None:
         outcome = await door.threads.begin(begin_handler, call, entry, service.deps)
     elif entry.blocking:
         outcome = await door.threads.run(run_handler, call, entry, service.deps)
     else:
         outcome = run_handler(call, entry, service.deps)
-    return Answer(outcome=outcome, owner=verdict.owner, carried_out=entry.writes)
+    return Answer(outcome=outcome, owner=owner, others=others, carried_out=entry.writes)
 
 
 def _respond(call: ApiCall, route: Route, answer: Answer) -> tuple[Answer, HttpResponse]:
@@ -283,10 +320,10 @@ async def _record(
     door: FrontDoor,
 ) -> HttpResponse:
     """Make the event durable; the answer, or the refusal where that cannot be done."""
-    recipient = _recipient(call, answer.owner)
+    outcome = answer.outcome
+    recipient = choose_recipient(call, answer.owner, answer.others, refused=outcome.fault is not None)
     if not recipient.account_id:
         return response  # an unsigned call that reached nobody's resource: no account's trail can hold it
-    outcome = answer.outcome
     if route.service.name == "s3":
         outcome = replace(outcome, additional=_transfer(call, body, response))
     try:
@@ -306,11 +343,6 @@ def _build(call: ApiCall, outcome: Outcome, rules: RecordRules, recipient: Recip
         as_fault(error, f"the record of {call.operation.name}", call.request_id)
         bare = replace(call, parameters={}, raw_body=b"")
         return build_event(bare, Outcome(result=None, fault=outcome.fault), rules, recipient)
-
-
-def _recipient(call: ApiCall, owner: str) -> Recipient:
-    account = owner if call.identity.is_anonymous or call.identity.is_service else call.identity.account_id
-    return Recipient(account_id=account, resource_account=owner)
 
 
 def _transfer(call: ApiCall, body: RequestBody, response: HttpResponse) -> dict[str, Any]:

@@ -36,6 +36,10 @@ def parse_size(text: str) -> int:
     return int(found[1]) * _SIZES[found[2]]
 
 
+def _parse_size_or_none(text: str) -> int:
+    return 0 if text.strip() == "0" else parse_size(text)
+
+
 def _parse_port(text: str) -> int:
     if not re.fullmatch(r"[0-9]{1,5}", text) or int(text) > 65535:
         raise ValueError("a port from 0 to 65535 is expected (0: any free one)")
@@ -123,6 +127,12 @@ class Settings:
     max_header_bytes: int = _setting(32 << 10, parse_size, "SIZE", "largest head of a request; a larger one is refused")
     max_body_bytes: int = _setting(
         16 << 20, parse_size, "SIZE", "largest body of a request that is no object upload; a larger one is refused"
+    )
+    decision_retention: int = _setting(
+        30 * 86400, parse_duration, "TIME", "how long `opentrail explain` knows why a call was allowed or denied"
+    )
+    decision_bytes: int = _setting(
+        256 << 20, _parse_size_or_none, "SIZE", "most that is kept of why calls were allowed or denied; 0 keeps nothing"
     )
     journal_segment_bytes: int = _setting(64 << 20, parse_size, "SIZE", "size at which a journal segment is sealed")
 

@@ -15,7 +15,8 @@ from opentrail.core.wire.model import Operation, ServiceModel
 from opentrail.core.wire.routing import Route
 from opentrail.server.authorisation import Authoriser, Verdict
 from opentrail.server.parameters import check_parameters
-from opentrail.services.base import OperationEntry
+from opentrail.server.session_limits import refuse_session
+from opentrail.services.base import Bearer, OperationEntry
 
 log = logging.getLogger("opentrail.calls")
 
@@ -23,10 +24,20 @@ log = logging.getLogger("opentrail.calls")
 def judge(call: ApiCall, entry: OperationEntry[Any], deps: Any, authoriser: Authoriser) -> Verdict:
     """Whether ``call`` may be carried out: its parameters are what the model asks for, and its caller is allowed."""
     try:
-        fault = check_parameters(call)
-        return Verdict(fault=fault) if fault is not None else authoriser.authorise(call, entry, deps)
+        fault = check_parameters(call) or refuse_session(call)
+        return authoriser.authorise(call, entry, deps) if fault is None else authoriser.refuse(call, fault)
     except Exception as error:  # noqa: BLE001  the request boundary
         return Verdict(fault=as_fault(error, call.operation.name, call.request_id))
+
+
+def introduce(call: ApiCall, entry: OperationEntry[Any], deps: Any) -> Bearer:
+    """Who an unsigned ``call`` is from, by the token that its operation takes."""
+    assert entry.bearer is not None, "only an operation that takes a token is asked"
+    try:
+        fault = check_parameters(call)
+        return Bearer(fault=fault) if fault is not None else entry.bearer(call, deps)
+    except Exception as error:  # noqa: BLE001  the request boundary
+        return Bearer(fault=as_fault(error, call.operation.name, call.request_id))
 
 
 def not_implemented(route: Route) -> ServiceFault:

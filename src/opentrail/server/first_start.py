@@ -15,8 +15,10 @@ from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 from opentrail.core.credentials import format_access_key_id, format_secret
 from opentrail.core.errors import ConfigError
+from opentrail.state.access_keys import AccessKey
 from opentrail.state.accounts import Account, Accounts
-from opentrail.state.identities import AccessKey, Identities
+from opentrail.state.entities import EntityKind
+from opentrail.state.identities import Identities
 from opentrail.state.secret_cipher import MASTER_KEY_BYTES
 
 log = logging.getLogger("opentrail.first_start")
@@ -67,9 +69,7 @@ def make_first_account(
     next start, which finds neither a root key nor a user, goes on from there.
     """
     existing = accounts.all()
-    if existing and (
-        identities.keys_of(existing[0].account_id, None) or identities.users.count(existing[0].account_id)
-    ):
+    if existing and _has_identity(identities, existing[0].account_id):
         if account_id and account_id not in {account.account_id for account in existing}:
             raise ConfigError(f"--account-id {account_id}: the data folder belongs to account {existing[0].account_id}")
         return existing[0].account_id
@@ -82,6 +82,14 @@ def make_first_account(
     identities.create_key(AccessKey(access_key_id=key_id, account_id=chosen, user_id=None, created=now), secret)
     log.info("made account %s; its root credentials are in %s", chosen, credentials)
     return chosen
+
+
+def _has_identity(identities: Identities, account_id: str) -> bool:
+    """Whether anybody can sign in an account: its root user, or a user."""
+    if identities.keys_of(account_id, None):
+        return True
+    with identities.reading() as iam:
+        return iam.entities.count(account_id, EntityKind.USER) > 0
 
 
 def write_secret_file(path: Path, data: bytes) -> None:

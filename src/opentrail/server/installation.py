@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -10,19 +11,28 @@ from datetime import datetime
 from pathlib import Path
 
 from opentrail.core.errors import ConfigError, StorageError
+from opentrail.core.session_tokens import SessionTokens
 from opentrail.delivery.ledger import Ledger
 from opentrail.journal.base import Journal
 from opentrail.journal.group_commit import GroupCommit
 from opentrail.journal.local import open_local_journal
 from opentrail.keys.rsa_files import RsaKeyFiles, read_passphrase
+from opentrail.server.authorization_messages import AuthorizationMessages
 from opentrail.server.config import Settings
+from opentrail.server.decision_log import DECISIONS, DecisionLog
 from opentrail.server.first_start import make_first_account, read_master_key
+from opentrail.state.account_settings import AccountSettings
 from opentrail.state.accounts import Accounts
+from opentrail.state.aws_managed_policies import aws_managed_policies
 from opentrail.state.buckets import Buckets
+from opentrail.state.credential_reports import CredentialReports
 from opentrail.state.database import open_database
 from opentrail.state.deliveries import Deliveries
 from opentrail.state.identities import Identities
+from opentrail.state.oidc_providers import OidcProviders
+from opentrail.state.organizations import Organizations
 from opentrail.state.secret_cipher import SecretCipher
+from opentrail.state.sessions import Sessions
 from opentrail.state.trails import Trails
 from opentrail.stores.base import ObjectStore
 from opentrail.stores.opening import open_store
@@ -55,12 +65,20 @@ class Installation:
     wakeup: Wakeup
     accounts: Accounts
     identities: Identities
+    session_tokens: SessionTokens
+    sessions: Sessions
+    account_settings: AccountSettings
+    credential_reports: CredentialReports
+    oidc_providers: OidcProviders
+    organizations: Organizations
     trails: Trails
     deliveries: Deliveries
     buckets: Buckets
     store: ObjectStore
     keys: RsaKeyFiles
     ledger: Ledger
+    messages: AuthorizationMessages
+    decisions: DecisionLog
 
 
 @contextmanager
@@ -81,8 +99,10 @@ def open_installation(settings: Settings, clock: Callable[[], datetime]) -> Iter
         with _naming("--state-url"):
             engine = open_database(settings.state_url or _sqlite(folder / "state.db"))
         stack.callback(engine.dispose)
-        accounts = Accounts(engine)
-        identities = Identities(engine, SecretCipher(read_master_key(folder / "master.key", passphrase)))
+        master_key = read_master_key(folder / "master.key", passphrase)
+        identities = Identities(engine, SecretCipher(master_key), aws_managed_policies())
+        session_tokens = SessionTokens(master_key)
+        accounts = Accounts(engine, identities.forget)
         account_id = make_first_account(
             accounts=accounts,
             identities=identities,
@@ -101,6 +121,11 @@ def open_installation(settings: Settings, clock: Callable[[], datetime]) -> Iter
         stack.callback(commit.close)
         ledger = Ledger(_sqlite(folder / "ledger.db"))
         stack.callback(ledger.close)
+        decisions = DecisionLog(
+            folder / DECISIONS, max_bytes=settings.decision_bytes, max_age_seconds=settings.decision_retention
+        )
+        stack.callback(decisions.close)
+        decisions.start()
         yield Installation(
             settings=settings,
             account_id=account_id,
@@ -109,12 +134,20 @@ def open_installation(settings: Settings, clock: Callable[[], datetime]) -> Iter
             wakeup=wakeup,
             accounts=accounts,
             identities=identities,
+            session_tokens=session_tokens,
+            sessions=Sessions(session_tokens, identities),
+            account_settings=AccountSettings(engine),
+            credential_reports=CredentialReports(engine),
+            oidc_providers=OidcProviders(engine),
+            organizations=Organizations(engine),
             trails=Trails(engine),
             deliveries=deliveries,
             buckets=Buckets(engine),
             store=store,
             keys=RsaKeyFiles(folder / "keys", passphrase=passphrase),
             ledger=ledger,
+            messages=AuthorizationMessages(master_key, os.urandom),
+            decisions=decisions,
         )
 
 

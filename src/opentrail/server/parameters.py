@@ -1,8 +1,8 @@
 """Parameters against the service's model, where AWS's own front end checks them before the service does.
 
-IAM and STS refuse whatever breaks a constraint of the model; CloudTrail checks values itself, with codes of its own,
-so that only what is missing is refused here; S3 refuses documents that lack a part.  Services not in the table check
-all by themselves.
+IAM and STS refuse whatever breaks a constraint of the model, and so does Organizations, with a reason; CloudTrail
+checks values itself, with codes of its own, so that only what is missing is refused here; S3 refuses documents that
+lack a part.  Services not in the table check all by themselves.
 """
 
 from __future__ import annotations
@@ -15,6 +15,16 @@ from opentrail.core.wire.model import Operation
 from opentrail.core.wire.validation import Violation, format_violations, validate
 
 Refuse = Callable[[Operation, Sequence[Violation]], ServiceFault | None]
+
+_REASONS = (  # how a constraint begins to InvalidInputException's word for it
+    ("Member must not be null", "INPUT_REQUIRED"),
+    ("Member must have length less", "MAX_LENGTH_EXCEEDED"),
+    ("Member must have length greater", "MIN_LENGTH_EXCEEDED"),
+    ("Member must have value less", "MAX_VALUE_EXCEEDED"),
+    ("Member must have value greater", "MIN_VALUE_EXCEEDED"),
+    ("Member must satisfy enum", "INVALID_ENUM"),
+    ("Member must satisfy regular expression", "INVALID_PATTERN"),
+)
 
 
 def check_parameters(call: ApiCall) -> ServiceFault | None:
@@ -29,6 +39,15 @@ def check_parameters(call: ApiCall) -> ServiceFault | None:
 
 def _refuse_all(_operation: Operation, violations: Sequence[Violation]) -> ServiceFault:
     return ServiceFault("ValidationError", format_violations(violations))
+
+
+def _refuse_with_reason(_operation: Operation, violations: Sequence[Violation]) -> ServiceFault:
+    """InvalidInputException: its Reason is that of the first violation."""
+    first = violations[0]
+    reason = next(reason for start, reason in _REASONS if first.constraint.startswith(start))
+    if reason == "INVALID_ENUM" and first.path in {"policyType", "type", "filter"}:
+        reason = "INVALID_ENUM_POLICY_TYPE"
+    return ServiceFault("InvalidInputException", format_violations(violations), fields={"Reason": reason})
 
 
 def _refuse_missing(_operation: Operation, violations: Sequence[Violation]) -> ServiceFault | None:
@@ -54,6 +73,7 @@ def _refuse_incomplete_document(operation: Operation, violations: Sequence[Viola
 CHECKED: Mapping[str, Refuse] = {
     "cloudtrail": _refuse_missing,
     "iam": _refuse_all,
+    "organizations": _refuse_with_reason,
     "s3": _refuse_incomplete_document,
     "sts": _refuse_all,
 }

@@ -4,6 +4,8 @@ Rules:
 
 * ``record`` returns when the event is durable.  Until then its call is not answered.
 * A call that changes something leaves an intent first; the event that follows carries the same id.
+* A call that several accounts receive is one entry (``core.recording.sharing``), so all have its record or none.  An
+  entry says in which organizations they were when the call began to be carried out, and when it was recorded.
 * When an event cannot be made durable, the call is refused (``refuse``) or answered and counted (``pass``).  What has
   already happened, or was answered all the same, is owed: its event is kept in memory and tried again (``pay``).  If
   the process dies before that, its intent becomes an event at the next start (``recover``).
@@ -19,11 +21,12 @@ import asyncio
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
+from typing import NamedTuple
 
 from opentrail.core.errors import JournalError, ServiceFault
-from opentrail.core.events import EntryRoute, Event, format_route, parse_event, parse_route, parse_time
+from opentrail.core.events import EntryRoute, Event, Receiver, format_route, parse_event, parse_route, parse_time
 from opentrail.core.recording import encode_record, without_outcome
 from opentrail.journal.base import Entry, EntryKind, Journal, entry_size
 from opentrail.journal.group_commit import GroupCommit
@@ -34,20 +37,36 @@ MAX_OWED_BYTES = 64 << 20
 TROUBLE_ROUNDS = 10  # rounds of delivery, a second each, for which a failure counts after the last call that met it
 
 
+class _OpenIntent(NamedTuple):
+    """An intent whose event is not durable yet."""
+
+    position: int  # 0: it is on its way
+    organizations: Mapping[str, str]  # that each account which receives the event was in; "": none
+
+
 class Recorder:
     """Makes events durable, from the event loop (``record``, ``intend``) and from threads (the ``..._now`` forms).
 
-    ``generation`` tells the trails' generation now; it never goes back.
+    ``generation`` tells the trails' generation now; it never goes back.  ``organization_of`` tells, from memory, the
+    organization that an account is in now, or ``""``.
     """
 
-    def __init__(self, commit: GroupCommit, *, refuse: bool, generation: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        commit: GroupCommit,
+        *,
+        refuse: bool,
+        generation: Callable[[], int],
+        organization_of: Callable[[str], str] = lambda _account_id: "",
+    ) -> None:
         self._commit = commit
         self._refuse = refuse
         self._generation = generation
+        self._organization_of = organization_of
         self._lock = threading.Lock()
         self._paying = threading.Lock()  # one thread pays at a time, so that what is owed keeps its order
         self._in_flight: dict[int, int] = {}  # generation -> calls that began in it and may still name it
-        self._open_intents: dict[bytes, int] = {}  # event id -> position
+        self._open_intents: dict[bytes, _OpenIntent] = {}  # by event id
         self._owed: deque[tuple[Entry, int]] = deque()  # with the generation in which the call began
         self._owed_bytes = 0
         self._failing = False  # until a call is recorded again
@@ -79,7 +98,7 @@ class Recorder:
     def oldest_open_intent(self) -> int | None:
         """The position of the oldest intent whose event is not durable yet: the journal must keep it."""
         with self._lock:
-            return min(self._open_intents.values(), default=None)
+            return min((each.position for each in self._open_intents.values()), default=None)
 
     async def intend(self, event: Event, before: int) -> None:
         """Make the intent of a call durable before it is carried out.  Raises ``ServiceFault`` when that is refused."""
@@ -170,35 +189,54 @@ class Recorder:
 
     def _entry(self, kind: EntryKind, event: Event, before: int, *, own: bool = False) -> Entry:
         record = event.record
+        event_id = bytes.fromhex(record["eventID"].replace("-", ""))
+        account_id = record["recipientAccountId"]
+        intent = self._open_intents.get(event_id)
+        organizations = intent.organizations if intent is not None else {}
+        shared_with: tuple[Receiver, ...] = ()
+        if event.shared_with:
+            shared_with = tuple(Receiver(each, self._organizations(each, organizations)) for each in event.shared_with)
         route = EntryRoute(
             before=before,
             generation=self._generation(),
-            account_id=record["recipientAccountId"],
+            account_id=account_id,
             region=record["awsRegion"],
             category=record["eventCategory"],
             read_only=record["readOnly"],
             event_source=record["eventSource"],
             event_type=record["eventType"],
             own=own,
+            organization_ids=self._organizations(account_id, organizations),
+            shared_with=shared_with,
         )
         return Entry(
             kind,
             _format_route(route),
             _milliseconds(record["eventTime"]),
-            bytes.fromhex(record["eventID"].replace("-", "")),
+            event_id,
             encode_record(event),
         )
+
+    def _organizations(self, account_id: str, before: Mapping[str, str]) -> tuple[str, ...]:
+        """The organizations that an account is in, and was in ``before`` its call was carried out."""
+        now = self._organization_of(account_id)
+        earlier = before.get(account_id, now)
+        if earlier == now:
+            return (now,) if now else ()
+        return tuple(each for each in (earlier, now) if each)
 
     def _open(self, event: Event, before: int, *, own: bool = False) -> Entry:
         """An intent that the journal must keep from now on, wherever it comes to lie."""
         entry = self._entry(EntryKind.INTENT, event, before, own=own)
+        accounts = (event.account_id, *event.shared_with)
+        intent = _OpenIntent(0, {each: self._organization_of(each) for each in accounts})
         with self._lock:
-            self._open_intents[entry.event_id] = 0
+            self._open_intents[entry.event_id] = intent
         return entry
 
     def _place(self, intent: Entry, position: int) -> None:
         with self._lock:
-            self._open_intents[intent.event_id] = position
+            self._open_intents[intent.event_id] = self._open_intents[intent.event_id]._replace(position=position)
         self._note_success()
 
     def _close(self, entry: Entry) -> None:

@@ -18,29 +18,37 @@ from opentrail.core.errors import ConfigError, JournalError, StorageError
 from opentrail.core.recording.rules import RecordRules, parse_rules
 from opentrail.delivery.courier import Courier, Delivery
 from opentrail.delivery.follower import LogFileFollower
-from opentrail.delivery.ledger import Ledger
 from opentrail.delivery.worker import DeliveryWorker, Rounds
 from opentrail.journal.base import Journal
 from opentrail.journal.group_commit import GroupCommit
 from opentrail.keys.rsa_files import RsaKeyFiles
+from opentrail.server.account_desk import AccountDesk
 from opentrail.server.authentication import Authenticator
-from opentrail.server.authorisation import Authoriser, check_identity_policy
+from opentrail.server.authorisation import Authoriser, check_session_policy
 from opentrail.server.call_threads import CallThreads
+from opentrail.server.caller_policies import CallerPolicies
 from opentrail.server.calls import FrontDoor
 from opentrail.server.catalog import BotocoreCatalog
 from opentrail.server.config import Settings
 from opentrail.server.control import Command
+from opentrail.server.decision_log import DecisionLog
 from opentrail.server.identifiers import Identifiers
 from opentrail.server.installation import Installation, Wakeup, open_installation
+from opentrail.server.memberships import Memberships
 from opentrail.server.metrics import Metrics, Reading
+from opentrail.server.openid_keys import OpenIdKeys
 from opentrail.server.recorder import Recorder, recover
 from opentrail.server.service_calls import LogBucket, ServiceCaller
-from opentrail.server.service_table import SERVICES
+from opentrail.server.service_table import REQUEST_KEYS, SERVICES
 from opentrail.services.base import Service
 from opentrail.services.cloudtrail import CloudTrailDeps
 from opentrail.services.iam import IamDeps
+from opentrail.services.iam.account_state import AccountState
+from opentrail.services.organizations import OrganizationsDeps
 from opentrail.services.s3 import S3Deps
+from opentrail.services.sts import StsDeps
 from opentrail.state.deliveries import Channel, Deliveries
+from opentrail.state.principal_names import PrincipalNames
 
 log = logging.getLogger("opentrail.runtime")
 
@@ -58,10 +66,12 @@ class Runtime:
 
     settings: Settings
     account_id: str
+    account_desk: AccountDesk
     door: FrontDoor
     worker: DeliveryWorker
     keys: RsaKeyFiles
     journal: Journal
+    decisions: DecisionLog
     wakeup: Wakeup
     clock: Callable[[], datetime]
 
@@ -77,8 +87,14 @@ class Runtime:
         return {
             "flush": lambda request: self.flush(digest=bool(request.get("digest"))),
             "keys-list": lambda request: {"keys": self._list_keys(str(request.get("region") or ""))},
+            "flush-decisions": lambda _request: self._flush_decisions(),
+            **self.account_desk.commands(),
             "keys-rotate": lambda request: {"keys": self._rotate_keys(str(request.get("region") or ""))},
         }
+
+    def _flush_decisions(self) -> Mapping[str, Any]:
+        self.decisions.flush()
+        return {}
 
     def _list_keys(self, region: str) -> list[dict[str, Any]]:
         regions = (region,) if region else self.keys.regions()
@@ -120,10 +136,18 @@ def open_runtime(settings: Settings, clock: Callable[[], datetime] = utc_now) ->
             yield Runtime(
                 settings=settings,
                 account_id=installation.account_id,
+                account_desk=AccountDesk(
+                    accounts=installation.accounts,
+                    identities=installation.identities,
+                    organizations=installation.organizations,
+                    credentials=settings.data_dir / "credentials",
+                    clock=clock,
+                ),
                 door=_build_door(installation, endpoint, worker, threads, clock),
                 worker=worker,
                 keys=installation.keys,
                 journal=installation.journal,
+                decisions=installation.decisions,
                 wakeup=installation.wakeup,
                 clock=clock,
             )
@@ -146,11 +170,14 @@ class Endpoint:
 def _build_endpoint(installation: Installation, clock: Callable[[], datetime]) -> Endpoint:
     settings, identities, trails = installation.settings, installation.identities, installation.trails
     recorder = Recorder(
-        installation.commit, refuse=settings.on_journal_failure == "refuse", generation=lambda: trails.generation
+        installation.commit,
+        refuse=settings.on_journal_failure == "refuse",
+        generation=lambda: trails.generation,
+        organization_of=Memberships(installation.organizations).organization_of,
     )
     catalog = BotocoreCatalog()
     rules = parse_rules(orjson.loads((files("opentrail.server") / "record_rules.json").read_bytes()))
-    authoriser = Authoriser(find_key=identities.find_key, clock=clock)
+    authoriser = _build_authoriser(installation, clock)
     services: dict[str, Service[Any]] = {}  # filled below: CloudTrail calls S3 through it
     caller = ServiceCaller(
         catalog=catalog,
@@ -163,20 +190,48 @@ def _build_endpoint(installation: Installation, clock: Callable[[], datetime]) -
         host=lambda: f"{settings.host}:{settings.port}",
     )
     log_bucket = LogBucket(caller=caller, buckets=installation.buckets, authoriser=authoriser)
+    names = PrincipalNames(identities=identities)
     deps = {
-        "s3": S3Deps(store=installation.store, buckets=installation.buckets, authorise=authoriser.refusal),
+        "s3": S3Deps(
+            store=installation.store,
+            buckets=installation.buckets,
+            authorise=authoriser.refusal,
+            unique_id_of=names.unique_id_of,
+            arn_of=names.arn_of,
+        ),
         "iam": IamDeps(
             accounts=installation.accounts,
             identities=identities,
             random_bytes=os.urandom,
-            check_policy=check_identity_policy,
+            account=AccountState(
+                settings=installation.account_settings,
+                credential_reports=installation.credential_reports,
+                service_control=installation.organizations.service_control,
+                membership=installation.organizations.membership,
+            ),
         ),
-        "sts": None,
+        "organizations": OrganizationsDeps(
+            organizations=installation.organizations,
+            accounts=installation.accounts,
+            identities=identities,
+            random_bytes=os.urandom,
+        ),
+        "sts": StsDeps(
+            identities=identities,
+            providers=installation.oidc_providers,
+            tokens=installation.session_tokens,
+            issuer_keys=OpenIdKeys(time.monotonic),
+            random_bytes=os.urandom,
+            check_policy=check_session_policy,
+            open_message=installation.messages.open,
+        ),
         "cloudtrail": CloudTrailDeps(
             trails=trails,
             deliveries=installation.deliveries,
+            organizations=installation.organizations,
             check_bucket=log_bucket.check,
             public_keys=installation.keys.public_keys,
+            authorise=authoriser.refusal,
         ),
     }
     for name, operations in SERVICES.items():
@@ -186,9 +241,28 @@ def _build_endpoint(installation: Installation, clock: Callable[[], datetime]) -
     )
 
 
+def _build_authoriser(installation: Installation, clock: Callable[[], datetime]) -> Authoriser:
+    identities, organizations = installation.identities, installation.organizations
+    callers = CallerPolicies(
+        grants=identities.grants,
+        known_grants=identities.known_grants,
+        policy_text=identities.policy_text,
+        service_control=organizations.service_control,
+        membership=organizations.membership,
+    )
+    return Authoriser(
+        callers=callers,
+        clock=clock,
+        request_keys=REQUEST_KEYS,
+        seal=installation.messages.seal,
+        note=installation.decisions.note,
+    )
+
+
 def _build_worker(installation: Installation, endpoint: Endpoint, clock: Callable[[], datetime]) -> DeliveryWorker:
     settings, commit, recorder = installation.settings, installation.commit, endpoint.recorder
     ledger, deliveries = installation.ledger, installation.deliveries
+    memberships = Memberships(installation.organizations)
     follower = LogFileFollower(
         journal=installation.journal,
         ledger=ledger,
@@ -196,6 +270,7 @@ def _build_worker(installation: Installation, endpoint: Endpoint, clock: Callabl
         signer=lambda region, end: installation.keys.signer(region, now=clock(), digest_end_time=end),
         random_bytes=os.urandom,
         digest_interval_seconds=settings.digest_interval,
+        members=memberships.members,
     )
     follower.find_place()
     recover(installation.journal)  # after it: what this appends may stand where the journal had lost its end
@@ -211,6 +286,7 @@ def _build_worker(installation: Installation, endpoint: Endpoint, clock: Callabl
         taken = follower.position()  # first: an intent that it has passed by now is open in the recorder
         intent = recorder.oldest_open_intent()
         installation.journal.trim(taken + 1 if intent is None else min(taken + 1, intent))
+        installation.trails.release(memberships.may_record, clock())
         installation.trails.forget_before(min(oldest_generation, follower.oldest_generation()))
         deliveries.save()
         installation.identities.save_uses()
@@ -242,13 +318,18 @@ def _build_door(
         catalog=endpoint.catalog,
         services=endpoint.services,
         authenticator=Authenticator(
-            known_key=identities.known_key, find_key=identities.find_key, note_use=identities.note_use
+            known_key=identities.known_key,
+            find_key=identities.find_key,
+            known_session=installation.sessions.known,
+            find_session=installation.sessions.find,
+            note_use=identities.note_use,
+            note_role_use=identities.note_role_use,
         ),
         authoriser=endpoint.authoriser,
         recorder=recorder,
         rules=endpoint.rules,
         identifiers=Identifiers(),
-        metrics=Metrics(_readings(installation.journal, commit, recorder, installation.ledger)),
+        metrics=Metrics(_readings(installation, recorder)),
         threads=threads,
         clock=clock,
         health=lambda: _health(commit, recorder, worker),
@@ -259,7 +340,8 @@ def _build_door(
 
 def _report(deliveries: Deliveries, delivery: Delivery) -> None:
     channel = Channel.LOG_FILES if delivery.kind == "log" else Channel.DIGESTS
-    deliveries.record(delivery.trail_arn, delivery.region, channel, delivery.time, delivery.error)
+    place = (delivery.trail_arn, delivery.account_id, delivery.region)
+    deliveries.record(*place, channel, now=delivery.time, error=delivery.error)
 
 
 def _health(commit: GroupCommit, recorder: Recorder, worker: DeliveryWorker) -> str:
@@ -273,7 +355,9 @@ def _health(commit: GroupCommit, recorder: Recorder, worker: DeliveryWorker) -> 
     return f"delivery: {worker.failure}" if worker.failure else ""
 
 
-def _readings(journal: Journal, commit: GroupCommit, recorder: Recorder, ledger: Ledger) -> list[Reading]:
+def _readings(installation: Installation, recorder: Recorder) -> list[Reading]:
+    journal, commit, ledger = installation.journal, installation.commit, installation.ledger
+    decisions = installation.decisions
     return [
         ("opentrail_journal_entries", "counter", "Entries made durable", lambda: commit.counters.entries),
         ("opentrail_journal_batches", "counter", "Group commits", lambda: commit.counters.batches),
@@ -284,5 +368,6 @@ def _readings(journal: Journal, commit: GroupCommit, recorder: Recorder, ledger:
         ("opentrail_journal_position", "gauge", "Position of the last durable entry", lambda: journal.end),
         ("opentrail_unrecorded_calls", "counter", "Calls answered without a record", lambda: recorder.unrecorded),
         ("opentrail_owed_events", "gauge", "Events that wait for a journal", recorder.owed),
+        ("opentrail_lost_decisions", "counter", "Decisions that could not be kept", lambda: decisions.lost),
         ("opentrail_undelivered_objects", "gauge", "Files that wait for their bucket", ledger.waiting),
     ]

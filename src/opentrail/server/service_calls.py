@@ -6,7 +6,7 @@ stops it, and the bucket's owner finds each of its calls in the trail.  These ca
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -15,7 +15,7 @@ from opentrail.core.errors import ServiceFault
 from opentrail.core.http import Headers, HttpRequest
 from opentrail.core.identity import service_identity
 from opentrail.core.policy import AuthorizationRequest, Decision
-from opentrail.core.recording import Recipient, build_event
+from opentrail.core.recording import build_event, choose_recipient
 from opentrail.core.recording.rules import RecordRules
 from opentrail.core.wire.calls import ApiCall, Outcome
 from opentrail.core.wire.routing import Catalog
@@ -69,7 +69,7 @@ class ServiceCaller:
 
     def _carry_out(self, call: ApiCall, entry: OperationEntry[Any], deps: Any, before: int) -> Mapping[str, Any]:
         verdict = judge(call, entry, deps, self.authoriser)
-        recipient = Recipient(account_id=verdict.owner, resource_account=verdict.owner)
+        recipient = choose_recipient(call, verdict.owner, refused=verdict.fault is not None)
         if verdict.fault is not None:
             outcome = Outcome(fault=verdict.fault)
         else:
@@ -132,10 +132,11 @@ class LogBucket:
         key = item.chain.key
         self.caller.call("PutObject", parameters, region=key.region, source_arn=key.trail_arn, payload=item.body)
 
-    def check(self, bucket: str, prefix: str, account_id: str, trail_arn: str) -> None:
+    def check(self, bucket: str, folders: Sequence[str], trail_arn: str) -> None:
         """Refuse a bucket that CloudTrail could not deliver to (user guide, "Amazon S3 bucket policy for CloudTrail").
 
-        Raises ``ServiceFault`` S3BucketDoesNotExistException or InsufficientS3BucketPolicyException.
+        ``folders`` are the beginnings of the keys that will be written, with their last slash.  Raises
+        ``ServiceFault`` S3BucketDoesNotExistException or InsufficientS3BucketPolicyException.
         """
         region = trail_arn.split(":")[3]
         try:
@@ -148,9 +149,9 @@ class LogBucket:
         found = self.buckets.find(bucket)
         if found is None:
             raise ServiceFault("S3BucketDoesNotExistException", f"S3 bucket {bucket} does not exist!")
-        key = f"{prefix}/AWSLogs/{account_id}/" if prefix else f"AWSLogs/{account_id}/"
-        if not self._may_put(bucket, found.policy, found.owner, key, trail_arn).allowed:
-            raise _insufficient(bucket)
+        for folder in folders:
+            if not self._may_put(bucket, found.policy, found.owner, folder, trail_arn).allowed:
+                raise _insufficient(bucket)
 
     def _may_put(self, bucket: str, policy: str | None, owner: str, key: str, trail_arn: str) -> Decision:
         request = AuthorizationRequest(

@@ -1,4 +1,4 @@
-"""What became of each trail's latest deliveries: what ``GetTrailStatus`` reports, by region.
+"""What became of each trail's latest deliveries: what ``GetTrailStatus`` reports, by account and region.
 
 Delivery records an attempt in memory and saves all that is new in one transaction, once a round: losing the last
 round in a crash loses a time stamp, never a record.
@@ -20,6 +20,7 @@ _deliveries = Table(
     "trail_deliveries",
     metadata,
     Column("arn", String, primary_key=True),
+    Column("account_id", String, primary_key=True),  # whose events: a member's too, of an organization trail
     Column("region", String, primary_key=True),
     Column("channel", String, primary_key=True),
     Column("attempted", Instant),
@@ -47,7 +48,7 @@ class DeliveryStatus:
 
 
 _NEVER = DeliveryStatus()
-_Key = tuple[str, str, Channel]  # trail ARN, region
+_Key = tuple[str, str, str, Channel]  # trail ARN, account, region
 
 
 class Deliveries:
@@ -59,19 +60,21 @@ class Deliveries:
         self._unsaved: set[_Key] = set()
         with transaction(engine) as connection:
             self._statuses: dict[_Key, DeliveryStatus] = {
-                (row.arn, row.region, Channel(row.channel)): DeliveryStatus(
+                (row.arn, row.account_id, row.region, Channel(row.channel)): DeliveryStatus(
                     attempted=row.attempted, delivered=row.delivered, error=row.error
                 )
                 for row in connection.execute(select(_deliveries))
             }
 
-    def status(self, arn: str, region: str, channel: Channel) -> DeliveryStatus:
-        """The latest deliveries of a trail's events of ``region``."""
-        return self._statuses.get((arn, region, channel), _NEVER)
+    def status(self, arn: str, account_id: str, region: str, channel: Channel) -> DeliveryStatus:
+        """The latest deliveries of a trail's events of an account and a region."""
+        return self._statuses.get((arn, account_id, region, channel), _NEVER)
 
-    def record(self, arn: str, region: str, channel: Channel, now: datetime, error: str = "") -> None:
+    def record(
+        self, arn: str, account_id: str, region: str, channel: Channel, *, now: datetime, error: str = ""
+    ) -> None:
         """Note an attempt at ``now``; ``error`` is the error code (``NoSuchBucket``), ``""`` a success."""
-        key = (arn, region, channel)
+        key = (arn, account_id, region, channel)
         with self._lock:
             status = replace(self._statuses.get(key, _NEVER), attempted=now, error=error)
             self._statuses[key] = status if error else replace(status, delivered=now)
@@ -85,9 +88,10 @@ class Deliveries:
             if not rows:
                 return
             with transaction(self._engine) as connection:
-                for arn, region, channel, status in rows:
+                for arn, account_id, region, channel, status in rows:
                     same = (
                         (_deliveries.c.arn == arn)
+                        & (_deliveries.c.account_id == account_id)
                         & (_deliveries.c.region == region)
                         & (_deliveries.c.channel == channel)
                     )
@@ -95,6 +99,7 @@ class Deliveries:
                     connection.execute(
                         insert(_deliveries).values(
                             arn=arn,
+                            account_id=account_id,
                             region=region,
                             channel=channel.value,
                             attempted=status.attempted,

@@ -11,7 +11,8 @@ Rules:
 * Reads never touch the database.  Writers take turns, within a process by a lock and between processes by advancing
   the counter only from the value they have seen.
 * ``session`` is the generation at which logging last started; ``chain`` the one at which the present digest chain
-  (or stretch without digests) began: logging started, or validation was switched, whichever came later.
+  (or stretch without digests) began: logging started, validation was switched, or the trail became one of an
+  organization or of its account alone (its files have another folder then), whichever came last.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -127,6 +129,27 @@ class Trails:
         found = [each for each in self.current.values() if each.trail.account_id == account_id]
         return sorted(found, key=lambda each: each.trail.arn)
 
+    def seen_by(self, account_id: str, organization_id: str) -> list[TrailRevision]:
+        """The trails that an account sees, by ARN: its own, and those of its organization (``""``: it is in none)."""
+        found = [
+            each
+            for each in self.current.values()
+            if each.trail.account_id == account_id
+            or (organization_id and each.trail.organization_id == organization_id)
+        ]
+        return sorted(found, key=lambda each: each.trail.arn)
+
+    def release(self, may_record: Callable[[str, str], bool], now: datetime) -> None:
+        """Make a plain trail of each organization trail whose account may no longer record its organization.
+
+        ``may_record(account_id, organization_id)`` says whether it may (Organizations user guide, "AWS CloudTrail and
+        AWS Organizations": without trusted access no organization trail stays one).  Raises ``StorageError``.
+        """
+        for arn, revision in self.current.items():
+            trail = revision.trail
+            if trail.organization_id and not may_record(trail.account_id, trail.organization_id):
+                self.change(arn, now, partial(_release, arn))
+
     def at(self, generation: int) -> Snapshot:
         """The trails as they were at ``generation``, which must be neither in the future nor forgotten."""
         snapshot = self._snapshots.get(generation)
@@ -216,9 +239,17 @@ class Trails:
         self._snapshots[generation] = snapshot
 
 
+def _release(arn: str, trails: Snapshot) -> Trail | None:
+    revision = trails.get(arn)
+    return replace(revision.trail, organization_id="") if revision else None
+
+
 def _revise(previous: TrailRevision | None, trail: Trail, generation: int, now: datetime) -> TrailRevision:
     was_logging = previous is not None and previous.trail.is_logging
-    switched = previous is None or (previous.trail.log_file_validation_enabled != trail.log_file_validation_enabled)
+    switched = previous is None or (
+        previous.trail.log_file_validation_enabled != trail.log_file_validation_enabled
+        or previous.trail.organization_id != trail.organization_id
+    )
     session = generation if not was_logging else previous.session if previous else None
     chain = generation if not was_logging or switched else previous.chain if previous else None
     return TrailRevision(

@@ -10,7 +10,7 @@ import asyncio
 import configparser
 import json
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -23,7 +23,7 @@ from opentrail.core.sigv4.canonical import canonical_headers, canonical_path, s3
 from opentrail.journal.base import EntryKind, Journal, StoredEntry
 from opentrail.server.app import Application
 from opentrail.server.config import Settings
-from opentrail.server.runtime import Runtime, open_runtime
+from opentrail.server.runtime import Runtime, open_runtime, utc_now
 
 Fields = Sequence[tuple[str, str]]
 
@@ -174,8 +174,8 @@ def _messages(body: bytes) -> Iterator[dict[str, Any]]:
 
 
 @contextmanager
-def run_local_endpoint(settings: Settings) -> Iterator[LocalEndpoint]:
-    """The endpoint of ``settings`` until the block is left."""
+def run_local_endpoint(settings: Settings, clock: Callable[[], datetime] = utc_now) -> Iterator[LocalEndpoint]:
+    """The endpoint of ``settings`` until the block is left; ``clock`` is the time that it goes by."""
     with ExitStack() as stack:
         loop = asyncio.new_event_loop()
         stack.callback(loop.close)
@@ -183,7 +183,7 @@ def run_local_endpoint(settings: Settings) -> Iterator[LocalEndpoint]:
         thread.start()
         stack.callback(thread.join)
         stack.callback(loop.call_soon_threadsafe, loop.stop)
-        runtime = stack.enter_context(open_runtime(settings))
+        runtime = stack.enter_context(open_runtime(settings, clock))
         runtime.wakeup.notify = loop.call_soon_threadsafe
         stack.callback(setattr, runtime.wakeup, "notify", None)
         yield LocalEndpoint(runtime, loop)

@@ -27,12 +27,14 @@ from opentrail.core.wire.faults import format_fault
 from opentrail.core.wire.protocols import format_response, parse_request
 from opentrail.core.wire.routing import Scope, identify
 from opentrail.server.authorisation import Authoriser
+from opentrail.server.caller_policies import CallerPolicies
 from opentrail.server.catalog import BotocoreCatalog
 from opentrail.server.payloads import payload_decoder
 from opentrail.services.base import OperationEntry, Permission
 from opentrail.services.s3 import S3_OPERATIONS, S3Deps
 from opentrail.state.buckets import Buckets
 from opentrail.state.database import open_database
+from opentrail.state.grants import NO_GRANTS
 from opentrail.stores.base import ObjectStore
 from opentrail.stores.local import LocalStore
 from opentrail.stores.memory import MemoryStore
@@ -70,6 +72,17 @@ class Payload:
         return taken
 
 
+def without_policies() -> CallerPolicies:
+    """No caller has policies of its own."""
+    return CallerPolicies(
+        grants=lambda _id: NO_GRANTS,
+        known_grants=lambda _id: NO_GRANTS,
+        policy_text=lambda _arn: None,
+        service_control=lambda _account: (),
+        membership=lambda _account: None,
+    )
+
+
 class Endpoint:
     """S3 inside the test.  ``now`` moves on by a second a call; ``policies`` are those of IAM users, by access key."""
 
@@ -77,8 +90,14 @@ class Endpoint:
         self.catalog = catalog
         self.now = datetime(2024, 5, 1, 12, tzinfo=UTC)
         self.permissions: tuple[Permission, ...] = ()
-        self.authoriser = Authoriser(find_key=lambda _key: None, clock=lambda: self.now)
-        self.deps = S3Deps(store=store, buckets=Buckets(open_database("sqlite://")), authorise=self._refusal)
+        self.authoriser = Authoriser(callers=without_policies(), clock=lambda: self.now)
+        self.deps = S3Deps(
+            store=store,
+            buckets=Buckets(open_database("sqlite://")),
+            authorise=self._refusal,
+            unique_id_of=str,  # every name exists, and is its own unique id
+            arn_of=str,
+        )
         self._numbers = itertools.count(1)
 
     def client(

@@ -8,7 +8,14 @@ from __future__ import annotations
 
 from opentrail.core.errors import ServiceFault
 from opentrail.core.policy.conditions import Condition, parse_network
-from opentrail.core.policy.document import Effect, PolicyDocument, PolicyType, Statement, parse_policy
+from opentrail.core.policy.document import parse_policy
+from opentrail.core.policy.statement import Effect, PolicyDocument, PolicyType, Statement
+
+# Actions on objects whose name does not say so.
+_ON_OBJECTS = frozenset({
+    "abortmultipartupload", "bypassgovernanceretention", "initiatereplication", "listmultipartuploadparts",
+    "objectowneroverridetobucketowner", "replicatedelete", "replicatetags"
+})  # fmt: skip
 
 # Keys whose fixed value ties access down.  aws:SourceIp is judged by its blocks.
 _RESTRICTING_KEYS = frozenset(
@@ -40,13 +47,38 @@ def parse_bucket_policy(text: str, bucket: str) -> PolicyDocument:
 
     Raises ``ServiceFault`` MalformedPolicy, also where an action is not S3's or a resource is not in the bucket.
     """
-    document = parse_policy(text, PolicyType.BUCKET)
+    try:
+        document = parse_policy(text, PolicyType.BUCKET)
+    except ServiceFault as fault:
+        raise malformed_bucket_policy(fault.message) from None
     for statement in document.statements:
         if any(action != "*" and not action.lower().startswith("s3:") for action in statement.actions):
-            raise ServiceFault("MalformedPolicy", "Policy has invalid action")
+            raise malformed_bucket_policy("Policy has invalid action")
         if not all(_in_bucket(resource, bucket) for resource in statement.resources):
-            raise ServiceFault("MalformedPolicy", "Policy has invalid resource")
+            raise malformed_bucket_policy("Policy has invalid resource")
+        if not statement.not_action and not statement.not_resource and not _all_apply(statement):
+            raise malformed_bucket_policy("Action does not apply to any resource(s) in statement")
     return document
+
+
+def malformed_bucket_policy(reason: str) -> ServiceFault:
+    """S3's MalformedPolicy; of a principal the message names the kind of fault, and ``Detail`` the principal."""
+    message, colon, detail = reason.partition(": ")
+    if message != "Invalid principal in policy" or not colon:
+        return ServiceFault("MalformedPolicy", reason)
+    return ServiceFault("MalformedPolicy", message, fields={"Detail": detail.replace('":"', '" : "', 1)})
+
+
+def _all_apply(statement: Statement) -> bool:
+    """Whether each action can be done to a resource of the statement: to an object, or to the bucket itself."""
+    has_object = [("/" in resource) for resource in statement.resources]
+    needed = {_is_on_objects(action) for action in statement.actions if "*" not in action and "?" not in action}
+    return needed <= set(has_object)
+
+
+def _is_on_objects(action: str) -> bool:
+    name = action.partition(":")[2].lower()
+    return ("object" in name and "bucket" not in name) or name in _ON_OBJECTS
 
 
 def _in_bucket(resource: str, bucket: str) -> bool:

@@ -16,7 +16,7 @@ from enum import IntEnum
 
 from opentrail.core.arn import parse_arn
 from opentrail.core.errors import FormatError
-from opentrail.core.identity import Identity
+from opentrail.core.identity import Identity, IdentityType
 
 _ACCOUNT = re.compile(r"[0-9]{12}")
 _UNIQUE_ID = re.compile(r"A(?:IDA|ROA)[A-Z0-9]{12,124}")
@@ -48,7 +48,14 @@ class Principals:
     canonical_users: frozenset[str] = frozenset()
 
     def naming(self, identity: Identity) -> Naming:
-        """How these principals name ``identity``, at the most direct."""
+        """How these principals name ``identity``, at the most direct.
+
+        Everybody is everybody with credentials of AWS or none at all: who shows but another issuer's token is named by
+        that issuer alone.
+        """
+        if identity.web_identity is not None:
+            issuers = {identity.web_identity.provider_arn, identity.web_identity.issuer}
+            return Naming.ITSELF if issuers & self.federated else Naming.NOT
         if identity.is_anonymous:
             named = Naming.NOT
         elif identity.is_service:
@@ -58,14 +65,14 @@ class Principals:
         return max(named, Naming.EVERYBODY) if self.everybody else named
 
     def _naming_in_account(self, identity: Identity) -> Naming:
-        if identity.arn in self.arns:
+        if identity.arn in self.arns or identity.principal_id in self.unique_ids:
             return Naming.ITSELF
         issuer = identity.session.issuer if identity.session else None
-        if issuer and issuer.arn in self.arns:
+        if issuer and (issuer.arn in self.arns or issuer.principal_id in self.unique_ids):
             return Naming.ISSUER
-        if self.unique_ids and identity.principal_id.partition(":")[0] in self.unique_ids:
-            return Naming.ISSUER if issuer else Naming.ITSELF
-        return Naming.ACCOUNT if identity.account_id in self.accounts else Naming.NOT
+        if identity.account_id not in self.accounts:
+            return Naming.NOT
+        return Naming.ITSELF if identity.type is IdentityType.ROOT else Naming.ACCOUNT
 
 
 def parse_principals(element: object) -> Principals:
@@ -89,6 +96,13 @@ def parse_principals(element: object) -> Principals:
                 place = _place(kind, item)
                 sets[place].add(item.split(":")[4] if place == "accounts" and ":" in item else item)
     return Principals(everybody=everybody, **{name: frozenset(items) for name, items in sets.items()})
+
+
+def names_entity(item: str) -> bool:
+    """Whether an item of ``Principal.AWS`` names a user or a role, by its ARN or its unique id."""
+    if _UNIQUE_ID.fullmatch(item):
+        return True
+    return _aws_place(item) == "arns" and item.split(":")[2] == "iam"
 
 
 def _place(kind: str, item: object) -> str:

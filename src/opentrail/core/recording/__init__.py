@@ -2,7 +2,6 @@
 
 from opentrail.core.recording.record import (
     MAX_EVENT_BYTES,
-    Recipient,
     build_event,
     describe_identity,
     encode_record,
@@ -11,16 +10,19 @@ from opentrail.core.recording.record import (
     without_outcome,
 )
 from opentrail.core.recording.rules import RecordRules, parse_rules
+from opentrail.core.recording.sharing import Recipient, choose_recipient, shared_copy
 
 __all__ = [
     "MAX_EVENT_BYTES",
     "Recipient",
     "RecordRules",
     "build_event",
+    "choose_recipient",
     "describe_identity",
     "encode_record",
     "error_code",
     "format_java_date",
     "parse_rules",
+    "shared_copy",
     "without_outcome",
 ]

@@ -12,15 +12,15 @@ Rules (CloudTrail user guide, "CloudTrail record contents"; numbers and exceptio
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from opentrail.core.errors import ServiceFault
 from opentrail.core.events import DATA, EVENT_VERSION, MANAGEMENT, Event, encode_json, format_time
-from opentrail.core.identity import Identity, IdentityType
+from opentrail.core.identity import Identity, IdentityType, Session
 from opentrail.core.recording.rules import OMITTED, RecordRules
 from opentrail.core.recording.s3 import s3_request_parameters, s3_resources, s3_response_elements
+from opentrail.core.recording.sharing import Recipient, shared_event_id
 from opentrail.core.wire.calls import ApiCall, Outcome
 from opentrail.core.wire.model import Operation, Shape
 
@@ -32,14 +32,6 @@ MAX_EVENT_BYTES = 256 * 1024
 OUTCOME_UNKNOWN = "OutcomeUnknown"  # errorCode after a crash between a call's intent and its event
 
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recipient:
-    """The account that receives an event, and the account that owns the resource it touches."""
-
-    account_id: str
-    resource_account: str = ""
 
 
 def build_event(call: ApiCall, outcome: Outcome, rules: RecordRules, recipient: Recipient) -> Event:
@@ -74,11 +66,16 @@ def build_event(call: ApiCall, outcome: Outcome, rules: RecordRules, recipient: 
         resources = s3_resources(call, recipient.resource_account)
         if resources:
             record["resources"] = resources
+    elif service.name == "sts" and outcome.result is not None and "RoleArn" in call.parameters:
+        arn = call.parameters["RoleArn"]
+        record["resources"] = [{"accountId": arn.split(":")[4], "type": "AWS::IAM::Role", "ARN": arn}]
     record["eventType"] = "AwsApiCall"
     if outcome.fault is None and facts.api_version:
         record["apiVersion"] = facts.api_version
     record["managementEvent"] = not facts.is_data
     record["recipientAccountId"] = recipient.account_id
+    if recipient.shared_with:
+        record["sharedEventID"] = shared_event_id(call.event_id)
     record["eventCategory"] = DATA if facts.is_data else MANAGEMENT
     tls = call.request.tls
     if tls is not None and not by_service:
@@ -89,7 +86,7 @@ def build_event(call: ApiCall, outcome: Outcome, rules: RecordRules, recipient: 
         }
     if hidden:
         record = _scrub(record, sorted(set(hidden), key=len, reverse=True))
-    return Event(record=record)
+    return Event(record=record, shared_with=recipient.shared_with)
 
 
 def without_outcome(intent: Event) -> Event:
@@ -133,6 +130,13 @@ def describe_identity(identity: Identity) -> dict[str, Any]:
         return {"type": "AWSService", "invokedBy": identity.invoked_by}
     if identity.type is IdentityType.AWS_ACCOUNT:
         return {"type": "AWSAccount", "principalId": identity.principal_id, "accountId": identity.account_id}
+    if identity.web_identity is not None:
+        return {
+            "type": identity.type.value,
+            "principalId": identity.principal_id,
+            "userName": identity.user_name,
+            "identityProvider": identity.web_identity.provider_arn,
+        }
     element: dict[str, Any] = {
         "type": identity.type.value,
         "principalId": identity.principal_id,
@@ -142,25 +146,38 @@ def describe_identity(identity: Identity) -> dict[str, Any]:
     }
     if identity.type is IdentityType.IAM_USER:
         element["userName"] = identity.user_name
-    session = identity.session
-    if session is not None:
-        context: dict[str, Any] = {}
-        if session.issuer is not None:
-            context["sessionIssuer"] = {
-                "type": session.issuer.type,
-                "principalId": session.issuer.principal_id,
-                "arn": session.issuer.arn,
-                "accountId": session.issuer.account_id,
-                "userName": session.issuer.user_name,
-            }
-        context["attributes"] = {
-            "creationDate": format_time(session.creation_date),
-            "mfaAuthenticated": "true" if session.mfa_authenticated else "false",
-        }
-        element["sessionContext"] = context
+    if identity.session is not None:
+        element["sessionContext"] = _session_context(identity.session)
     if identity.invoked_by:
         element["invokedBy"] = identity.invoked_by
     return {name: value for name, value in element.items() if value != ""}
+
+
+def _session_context(session: Session) -> dict[str, Any]:
+    context: dict[str, Any] = {}
+    issuer, web_identity = session.issuer, session.web_identity
+    if issuer is not None:
+        context["sessionIssuer"] = {
+            "type": issuer.type,
+            "principalId": issuer.principal_id,
+            "arn": issuer.arn,
+            "accountId": issuer.account_id,
+        }
+        if issuer.user_name:
+            context["sessionIssuer"]["userName"] = issuer.user_name
+    if web_identity is not None:
+        shown = {"aud": web_identity.audience, "sub": web_identity.subject}
+        context["webIdFederationData"] = {
+            "federatedProvider": web_identity.provider_arn,
+            "attributes": {f"{web_identity.issuer}:{name}": value for name, value in shown.items()},
+        }
+    context["attributes"] = {
+        "creationDate": format_time(session.creation_date),
+        "mfaAuthenticated": "true" if session.mfa_authenticated else "false",
+    }
+    if session.source_identity:
+        context["sourceIdentity"] = session.source_identity
+    return context
 
 
 def error_code(operation: Operation, fault: ServiceFault) -> str:

@@ -110,6 +110,12 @@ class _Asked:
             return None  # what cannot be read names no action
 
 
+def is_form(request: HttpRequest) -> bool:
+    """Whether the head is one of the query protocol: a form is sent to "/", or an ``Action`` stands in the query."""
+    posted = request.method == "POST" and "form-urlencoded" in request.headers.get("content-type").lower()
+    return request.path == "/" and (posted or _ACTION.search(request.query) is not None)
+
+
 def identify(
     request: HttpRequest,
     body: bytes | None,

@@ -145,7 +145,7 @@ def _number(bound: float) -> str:
 
 def _compile_pattern(pattern: str) -> list[tuple[Fails, str, bool]]:
     try:
-        compiled = re.compile(pattern)
+        compiled = re.compile(pattern, re.ASCII)  # as in Java, whose engine the patterns are for: \w is [A-Za-z0-9_]
     except re.error:
         return []  # written for Java's engine: \p{...}
     text = f"Member must satisfy regular expression pattern: {pattern}"

@@ -1,7 +1,7 @@
 """CloudTrail: trails, their logging, selectors, tags, and the keys that verify their digests."""
 
+from opentrail.services.cloudtrail.deps import CloudTrailDeps
 from opentrail.services.cloudtrail.event_selectors import SELECTOR_OPERATIONS
-from opentrail.services.cloudtrail.lookup import CloudTrailDeps
 from opentrail.services.cloudtrail.public_keys import PUBLIC_KEY_OPERATIONS
 from opentrail.services.cloudtrail.reading import READING_OPERATIONS
 from opentrail.services.cloudtrail.settings import SETTINGS_OPERATIONS

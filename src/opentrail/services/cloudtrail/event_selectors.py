@@ -17,8 +17,8 @@ from opentrail.core.selectors import (
 from opentrail.core.trails import Trail
 from opentrail.core.wire.calls import ApiCall
 from opentrail.services.base import OperationEntry
+from opentrail.services.cloudtrail.deps import CloudTrailDeps
 from opentrail.services.cloudtrail.lookup import (
-    CloudTrailDeps,
     find_trail,
     find_trail_at_home,
     trail_not_found,

@@ -1,39 +1,24 @@
-"""What CloudTrail's operations share: their dependencies, and which trail a call means.
+"""Which trail a call of CloudTrail's means, and the permission that it needs.
 
 Rules (CloudTrail API reference, DescribeTrails, GetTrailStatus, StopLogging):
 
-* A name means a trail whose home is the call's region; an ARN means that trail, wherever its home is.
+* A name means a trail of the caller's account whose home is the call's region; an ARN means that trail, wherever its
+  home is, also an organization trail of the caller's organization.
 * What changes a trail must be called in its home region.  A multi-region trail is seen in every other region as a
   shadow: naming it there in such a call is an ``InvalidHomeRegionException``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Callable
 
 from opentrail.core.errors import ServiceFault
-from opentrail.core.public_keys import PublicKey
-from opentrail.core.trails import check_trail_name, parse_trail_arn, trail_arn
+from opentrail.core.trails import Trail, check_trail_name, parse_trail_arn, trail_arn
 from opentrail.core.wire.calls import ApiCall
 from opentrail.services.base import Permission
-from opentrail.state.deliveries import Deliveries
-from opentrail.state.trails import TrailRevision, Trails
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CloudTrailDeps:
-    """What CloudTrail needs.
-
-    ``check_bucket(bucket, prefix, account_id, trail_arn)`` raises the ``ServiceFault`` of a bucket that will not take
-    the trail's files; ``public_keys(region, start, end)`` gives every key valid at some moment of that range.
-    """
-
-    trails: Trails
-    deliveries: Deliveries
-    check_bucket: Callable[[str, str, str, str], None]
-    public_keys: Callable[[str, datetime, datetime], Sequence[PublicKey]]
+from opentrail.services.cloudtrail.deps import CloudTrailDeps
+from opentrail.services.cloudtrail.organization_trails import check_administers, organization_id_of
+from opentrail.state.trails import TrailRevision
 
 
 def arn_of(call: ApiCall, name_or_arn: str) -> str:
@@ -55,21 +40,29 @@ def find_trail(call: ApiCall, deps: CloudTrailDeps, name_or_arn: str) -> TrailRe
     """
     arn = arn_of(call, name_or_arn)
     revision = deps.trails.find(arn)
-    if revision is None or revision.trail.account_id != call.account_id:
+    if revision is None or not is_seen(call, deps, revision.trail):
         raise trail_not_found(call, arn)
     return revision
 
 
-def find_trail_at_home(call: ApiCall, deps: CloudTrailDeps, name_or_arn: str) -> TrailRevision:
-    """The trail that a changing call means, which must be made in its home region.
+def is_seen(call: ApiCall, deps: CloudTrailDeps, trail: Trail) -> bool:
+    """Whether the caller's account sees the trail: it is its own, or its organization's."""
+    if trail.account_id == call.account_id:
+        return True
+    return trail.is_organization and trail.organization_id == organization_id_of(call.account_id, deps)
 
-    Raises ``ServiceFault``, InvalidHomeRegionException among others.
+
+def find_trail_at_home(call: ApiCall, deps: CloudTrailDeps, name_or_arn: str) -> TrailRevision:
+    """The trail that a changing call means: made in its home region, by an account that may change it.
+
+    Raises ``ServiceFault``: InvalidHomeRegionException or NotOrganizationMasterAccountException among others.
     """
     if not name_or_arn.startswith("arn:"):
         shadow = _find_shadow(call, deps, name_or_arn)
         if shadow is not None:
             raise _wrong_region(call, shadow)
     revision = find_trail(call, deps, name_or_arn)
+    check_administers(call, deps, revision.trail)
     if revision.trail.home_region != call.region:
         raise _wrong_region(call, revision)
     return revision

@@ -8,7 +8,8 @@ from typing import Any
 from opentrail.core.errors import ServiceFault
 from opentrail.core.wire.calls import ApiCall
 from opentrail.services.base import OperationEntry
-from opentrail.services.cloudtrail.lookup import CloudTrailDeps, any_resource_permission
+from opentrail.services.cloudtrail.deps import CloudTrailDeps
+from opentrail.services.cloudtrail.lookup import any_resource_permission
 
 
 def list_public_keys(call: ApiCall, deps: CloudTrailDeps) -> Mapping[str, Any]:

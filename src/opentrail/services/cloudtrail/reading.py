@@ -10,13 +10,14 @@ from opentrail.core.errors import ServiceFault
 from opentrail.core.trails import Trail
 from opentrail.core.wire.calls import ApiCall
 from opentrail.services.base import OperationEntry
+from opentrail.services.cloudtrail.deps import CloudTrailDeps
 from opentrail.services.cloudtrail.lookup import (
-    CloudTrailDeps,
     any_resource_permission,
     arn_of,
     find_trail,
     trail_permission,
 )
+from opentrail.services.cloudtrail.organization_trails import organization_id_of
 from opentrail.services.cloudtrail.settings import describe_settings
 
 TRAILS_PER_PAGE = 100
@@ -30,23 +31,24 @@ def get_trail(call: ApiCall, deps: CloudTrailDeps) -> Mapping[str, Any]:
 def describe_trails(call: ApiCall, deps: CloudTrailDeps) -> Mapping[str, Any]:
     """DescribeTrails: those named, or all seen in the region; shadows too unless the caller declines them.
 
-    What is not found is left out.
+    A shadow is a trail of another region, or, in a member account, the organization's.  What is not found is left out.
     """
     names = call.parameters.get("trailNameList") or ()
     shadows = call.parameters.get("includeShadowTrails", True)
-    trails = [each.trail for each in deps.trails.of_account(call.account_id)]
+    trails = _seen(call, deps)
     if names:
         asked = {arn_of(call, each) for each in names}
         trails = [each for each in trails if each.arn in asked]
     else:
         trails = [each for each in trails if each.exists_in(call.region)]
-    return {"trailList": [_describe(each) for each in trails if shadows or each.home_region == call.region]}
+    here = (call.region, call.account_id)
+    return {"trailList": [_describe(each) for each in trails if shadows or (each.home_region, each.account_id) == here]}
 
 
 def list_trails(call: ApiCall, deps: CloudTrailDeps) -> Mapping[str, Any]:
-    """ListTrails: all trails of the account, whatever their region, by ARN."""
+    """ListTrails: all trails of the account and its organization, whatever their region, by ARN."""
     after = _parse_token(call.parameters.get("NextToken") or "")
-    trails = [each.trail for each in deps.trails.of_account(call.account_id) if each.trail.arn > after]
+    trails = [each for each in _seen(call, deps) if each.arn > after]
     page = trails[:TRAILS_PER_PAGE]
     answer: dict[str, Any] = {
         "Trails": [{"TrailARN": each.arn, "Name": each.name, "HomeRegion": each.home_region} for each in page]
@@ -61,6 +63,11 @@ def _parse_token(token: str) -> str:
         return base64.b64decode(token, altchars=b"-_", validate=True).decode()
     except ValueError:
         raise ServiceFault("InvalidNextTokenException", "NextToken is not one that ListTrails gave.") from None
+
+
+def _seen(call: ApiCall, deps: CloudTrailDeps) -> list[Trail]:
+    """The trails that the caller's account sees, by ARN."""
+    return [each.trail for each in deps.trails.seen_by(call.account_id, organization_id_of(call.account_id, deps))]
 
 
 def _describe(trail: Trail) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """CreateTrail, UpdateTrail and DeleteTrail: a trail's settings, and what CloudTrail refuses in them.
 
-Destinations that this endpoint does not have (SNS, KMS, CloudWatch Logs, organizations) are refused with the error
-that AWS gives for one that does not exist: accepting them and delivering nothing would be a lie.
+Destinations that this endpoint does not have (SNS, KMS, CloudWatch Logs) are refused with the error that AWS gives for
+one that does not exist: accepting them and delivering nothing would be a lie.
 """
 
 from __future__ import annotations
@@ -22,11 +22,16 @@ from opentrail.core.trails import (
 )
 from opentrail.core.wire.calls import ApiCall
 from opentrail.services.base import OperationEntry, Permission
+from opentrail.services.cloudtrail.deps import CloudTrailDeps
 from opentrail.services.cloudtrail.lookup import (
-    CloudTrailDeps,
     find_trail_at_home,
     trail_not_found,
     trail_permission,
+)
+from opentrail.services.cloudtrail.organization_trails import (
+    folders_of,
+    organization_to_record,
+    wanted_organization_id,
 )
 from opentrail.state.trails import Snapshot
 
@@ -38,11 +43,16 @@ def create_trail(call: ApiCall, deps: CloudTrailDeps) -> Mapping[str, Any]:
     name = call.parameters["Name"]
     check_trail_name(name)
     bare = Trail(account_id=call.account_id, home_region=call.region, name=name, bucket="")
+    if call.parameters.get("IsOrganizationTrail"):
+        organization = organization_to_record(call, deps)
+        bare = replace(
+            bare, account_id=organization.management_account_id, organization_id=organization.organization_id
+        )
     tags = [(tag["Key"], tag.get("Value") or "") for tag in call.parameters.get("TagsList") or ()]
     trail = replace(_apply_settings(bare, call.parameters), tags=check_tags(tags, {}))
     _check_settings(trail)
     _check_room(trail, deps.trails.current, new=True)
-    deps.check_bucket(trail.bucket, trail.prefix, trail.account_id, trail.arn)
+    deps.check_bucket(trail.bucket, folders_of(trail, deps), trail.arn)
 
     def create(trails: Snapshot) -> Trail:
         _check_room(trail, trails, new=True)
@@ -56,15 +66,16 @@ def create_trail(call: ApiCall, deps: CloudTrailDeps) -> Mapping[str, Any]:
 def update_trail(call: ApiCall, deps: CloudTrailDeps) -> Mapping[str, Any]:
     """UpdateTrail: the settings that the call names; the others stay."""
     present = find_trail_at_home(call, deps, call.parameters["Name"]).trail
-    wanted = _apply_settings(present, call.parameters)
+    organization_id = wanted_organization_id(call, deps, present)
+    wanted = replace(_apply_settings(present, call.parameters), organization_id=organization_id)
     _check_settings(wanted)
-    deps.check_bucket(wanted.bucket, wanted.prefix, wanted.account_id, wanted.arn)
+    deps.check_bucket(wanted.bucket, folders_of(wanted, deps), wanted.arn)
 
     def update(trails: Snapshot) -> Trail:
         revision = trails.get(present.arn)
         if revision is None:
             raise trail_not_found(call, present.arn)
-        updated = _apply_settings(revision.trail, call.parameters)
+        updated = replace(_apply_settings(revision.trail, call.parameters), organization_id=organization_id)
         _check_settings(updated)
         _check_room(updated, trails, new=False)
         return updated
@@ -125,10 +136,6 @@ _UNAVAILABLE = {  # a member that asks for what is not here -> the code of AWS's
         "CloudWatchLogsRoleArn {value} cannot be used: this endpoint has no CloudWatch Logs.",
     ),
     "KmsKeyId": ("KmsKeyNotFoundException", "KMS key {value} does not exist: this endpoint has no KMS."),
-    "IsOrganizationTrail": (
-        "OrganizationsNotInUseException",
-        "Your account is not a member of an organization: this endpoint has no Organizations.",
-    ),
 }
 
 
@@ -175,14 +182,16 @@ def _already_exists(trail: Trail) -> ServiceFault:
     )
 
 
-def _create_permissions(call: ApiCall, _deps: CloudTrailDeps) -> tuple[Permission, ...]:
+def _create_permissions(call: ApiCall, deps: CloudTrailDeps) -> tuple[Permission, ...]:
     name = call.parameters["Name"]
     check_trail_name(name)
     tags = call.parameters.get("TagsList") or ()
     context = {f"aws:requesttag/{tag['Key'].lower()}": [tag.get("Value") or ""] for tag in tags}
     if tags:
         context["aws:tagkeys"] = [tag["Key"] for tag in tags]
-    arn = trail_arn(call.region, call.account_id, name)
+    membership = deps.organizations.membership(call.account_id) if call.parameters.get("IsOrganizationTrail") else None
+    owner = membership.management_account_id if membership else call.account_id
+    arn = trail_arn(call.region, owner, name)
     return (Permission(action="cloudtrail:CreateTrail", resource=arn, context=context),)
 
 

@@ -11,8 +11,8 @@ from opentrail.core.events import format_time
 from opentrail.core.trails import Trail
 from opentrail.core.wire.calls import ApiCall
 from opentrail.services.base import OperationEntry
+from opentrail.services.cloudtrail.deps import CloudTrailDeps
 from opentrail.services.cloudtrail.lookup import (
-    CloudTrailDeps,
     find_trail,
     find_trail_at_home,
     trail_not_found,
@@ -46,17 +46,17 @@ def _set_logging(call: ApiCall, deps: CloudTrailDeps, *, is_logging: bool) -> No
 
 
 def get_trail_status(call: ApiCall, deps: CloudTrailDeps) -> Mapping[str, Any]:
-    """GetTrailStatus, of the call's region where the trail is seen there, else of its home.
+    """GetTrailStatus, of the caller's account and the call's region where the trail is seen there, else of its home.
 
     Times that never were are left out; the fields that AWS calls "no longer in use" are text, empty for never.
     """
     revision = find_trail(call, deps, call.parameters["Name"])
     trail = revision.trail
     region = call.region if trail.exists_in(call.region) else trail.home_region
-    files = deps.deliveries.status(trail.arn, region, Channel.LOG_FILES)
-    digests = deps.deliveries.status(trail.arn, region, Channel.DIGESTS)
-    notifications = deps.deliveries.status(trail.arn, region, Channel.NOTIFICATIONS)
-    log_events = deps.deliveries.status(trail.arn, region, Channel.CLOUD_WATCH_LOGS)
+    files, digests, notifications, log_events = (
+        deps.deliveries.status(trail.arn, call.account_id, region, each)
+        for each in (Channel.LOG_FILES, Channel.DIGESTS, Channel.NOTIFICATIONS, Channel.CLOUD_WATCH_LOGS)
+    )
     optional = {
         "LatestDeliveryError": files.error,
         "LatestDeliveryTime": files.delivered,

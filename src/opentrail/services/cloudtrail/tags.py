@@ -10,7 +10,9 @@ from opentrail.core.errors import ServiceFault
 from opentrail.core.trails import Trail, check_tags, parse_trail_arn
 from opentrail.core.wire.calls import ApiCall
 from opentrail.services.base import OperationEntry, Permission
-from opentrail.services.cloudtrail.lookup import CloudTrailDeps
+from opentrail.services.cloudtrail.deps import CloudTrailDeps
+from opentrail.services.cloudtrail.lookup import is_seen
+from opentrail.services.cloudtrail.organization_trails import check_administers
 from opentrail.state.trails import Snapshot
 
 RESOURCES_PER_CALL = 20
@@ -40,7 +42,8 @@ def list_tags(call: ApiCall, deps: CloudTrailDeps) -> Mapping[str, Any]:
         )
     if call.parameters.get("NextToken"):
         raise ServiceFault("InvalidTokenException", "NextToken is reserved for future use.")
-    listed = [(arn, _find(call, deps.trails.current, arn).tags) for arn in arns]
+    trails = deps.trails.current
+    listed = [(arn, _find(call, deps, trails, arn).tags) for arn in arns]
     return {
         "ResourceTagList": [
             {"ResourceId": arn, "TagsList": [_describe(*tag) for tag in sorted(tags.items())]} for arn, tags in listed
@@ -52,27 +55,27 @@ def _change_tags(call: ApiCall, deps: CloudTrailDeps, edit: Callable[[Mapping[st
     arn = call.parameters["ResourceId"]
 
     def change(trails: Snapshot) -> Trail:
-        trail = _find(call, trails, arn)
+        trail = _find(call, deps, trails, arn)
         return replace(trail, tags=edit(trail.tags))
 
-    _find(call, deps.trails.current, arn)
+    check_administers(call, deps, _find(call, deps, deps.trails.current, arn))
     deps.trails.change(arn, call.now, change)
 
 
-def _find(call: ApiCall, trails: Snapshot, arn: str) -> Trail:
-    """The trail with this ARN.
+def _find(call: ApiCall, deps: CloudTrailDeps, trails: Snapshot, arn: str) -> Trail:
+    """The trail with this ARN, the caller's or its organization's.
 
     Raises ``ServiceFault`` CloudTrailARNInvalidException or ResourceNotFoundException.
     """
     region, account_id, _name = parse_trail_arn(arn)
-    if account_id != call.account_id:
+    revision = trails.get(arn)
+    if account_id != call.account_id and (revision is None or not is_seen(call, deps, revision.trail)):
         raise ServiceFault("CloudTrailARNInvalidException", f"{arn} does not belong to account {call.account_id}.")
     if region != call.region:
         raise ServiceFault(
             "CloudTrailARNInvalidException",
             f"Region in ARN is wrong, you can only access resources in region {call.region}.",
         )
-    revision = trails.get(arn)
     if revision is None:
         raise ServiceFault("ResourceNotFoundException", f"Unknown trail: {arn} for the user: {call.account_id}")
     return revision.trail

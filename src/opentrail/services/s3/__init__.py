@@ -12,6 +12,7 @@ from opentrail.services.base import OperationEntry
 from opentrail.services.s3 import buckets, copying, listing, multipart, objects, policies, tagging, uploads
 from opentrail.services.s3.deps import S3Deps
 from opentrail.services.s3.permissions import (
+    bucket_owner,
     on_bucket,
     on_object,
     on_policy,
@@ -58,7 +59,9 @@ S3_OPERATIONS: Mapping[str, OperationEntry[S3Deps]] = {
         writes=True,
         anonymous=True,
     ),
-    "DeleteObjects": _Entry(handler=objects.delete_objects, permissions=to_delete_many, writes=True, anonymous=True),
+    "DeleteObjects": _Entry(
+        handler=objects.delete_objects, permissions=to_delete_many, writes=True, anonymous=True, owner=bucket_owner
+    ),
     "DeletePublicAccessBlock": _Entry(
         handler=policies.delete_public_access_block,
         permissions=on_bucket("s3:PutBucketPublicAccessBlock"),

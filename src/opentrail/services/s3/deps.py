@@ -15,6 +15,7 @@ from opentrail.stores.base import ObjectInfo, ObjectStore, UnusableKey
 STRIPES = 1024
 
 Authorise = Callable[[ApiCall, Permission], ServiceFault | None]
+Resolve = Callable[[str], str | None]
 
 
 class KeyLocks:
@@ -43,11 +44,15 @@ class S3Deps:
 
     ``authorise(call, permission)`` says what the caller would be refused with, or None: for the decisions that S3 makes
     while it works (each key of DeleteObjects; whether a missing key may be told from a forbidden one).
+    ``unique_id_of(name)`` is the unique id of the user or role with this ARN or unique id, ``arn_of(unique_id)`` its
+    ARN; both are None where there is none.
     """
 
     store: ObjectStore
     buckets: Buckets
     authorise: Authorise
+    unique_id_of: Resolve
+    arn_of: Resolve
     locks: KeyLocks = field(default_factory=KeyLocks)  # of objects, by their keys in the store
     upload_locks: KeyLocks = field(default_factory=KeyLocks)  # of multipart uploads, by id; taken before an object's
 

@@ -10,7 +10,7 @@ Source: Service authorization reference, "Actions, resources, and condition keys
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from opentrail.core.errors import ServiceFault
@@ -27,6 +27,9 @@ from opentrail.services.s3.tags import parse_tag_header
 from opentrail.state.buckets import Bucket
 
 Permissions = Callable[[ApiCall, S3Deps], tuple[Permission, ...]]
+LateKey = Callable[[str], list[str] | None]
+
+_EXISTING_TAG = "s3:existingobjecttag/"
 
 #: Parameter and the condition key that it is.
 _CONDITION_KEYS = {
@@ -71,10 +74,11 @@ def on_object(*actions: str) -> Permissions:
 
     def permissions(call: ApiCall, deps: S3Deps) -> tuple[Permission, ...]:
         bucket = find_bucket(deps, call.parameters["Bucket"])
-        context = _object_context(call, deps, bucket)
+        context = _object_context(call)
         key, versioned = call.parameters["Key"], "VersionId" in call.parameters
+        late = partial(_existing_tag, call.parameters["Bucket"], key, deps)
         return tuple(
-            object_permission(call, bucket, _VERSIONED.get(each, each) if versioned else each, key, context)
+            object_permission(call, bucket, _VERSIONED.get(each, each) if versioned else each, key, context, late=late)
             for each in actions
         )
 
@@ -90,7 +94,8 @@ def to_copy(call: ApiCall, deps: S3Deps) -> tuple[Permission, ...]:
     """CopyObject and UploadPartCopy: reading the source, then writing the target."""
     source = parse_copy_source(call.parameters["CopySource"])
     bucket = find_bucket(deps, source.bucket)
-    reading = object_permission(call, bucket, "s3:GetObject", source.key)
+    late = partial(_existing_tag, source.bucket, source.key, deps)
+    reading = object_permission(call, bucket, "s3:GetObject", source.key, late=late)
     return (reading, *to_put(call, deps))
 
 
@@ -118,6 +123,11 @@ def to_delete_many(call: ApiCall, deps: S3Deps) -> tuple[Permission, ...]:
     return ()
 
 
+def bucket_owner(call: ApiCall, deps: S3Deps) -> str:
+    """The account that owns the bucket of the call."""
+    return find_bucket(deps, call.parameters["Bucket"]).owner
+
+
 def on_policy(action: str) -> Permissions:
     """The permission of an operation on the bucket's policy."""
 
@@ -138,11 +148,17 @@ def bucket_permission(call: ApiCall, bucket: Bucket, action: str) -> Permission:
 
 
 def object_permission(
-    call: ApiCall, bucket: Bucket, action: str, key: str, context: Mapping[str, list[str]] | None = None
+    call: ApiCall,
+    bucket: Bucket,
+    action: str,
+    key: str,
+    context: Mapping[str, list[str]] | None = None,
+    *,
+    late: LateKey | None = None,
 ) -> Permission:
     """``action`` on the object ``key`` of ``bucket``."""
     policy = _effective_policy(call, bucket)
-    return _permission(bucket, action, object_arn(bucket.name, key), policy, context or {})
+    return _permission(bucket, action, object_arn(bucket.name, key), policy, context or {}, late=late)
 
 
 @lru_cache(maxsize=1024)
@@ -155,7 +171,13 @@ def is_public_policy(policy: str, bucket: str) -> bool:
 
 
 def _permission(
-    bucket: Bucket, action: str, resource: str, policy: str | None, context: Mapping[str, list[str]]
+    bucket: Bucket,
+    action: str,
+    resource: str,
+    policy: str | None,
+    context: Mapping[str, list[str]],
+    *,
+    late: LateKey | None = None,
 ) -> Permission:
     return Permission(
         action=action,
@@ -163,6 +185,7 @@ def _permission(
         resource_account=bucket.owner,
         resource_policy=policy,
         context={**context, "s3:resourceaccount": [bucket.owner]},
+        late=late,
     )
 
 
@@ -179,17 +202,13 @@ def _parameter_context(parameters: Mapping[str, Any]) -> dict[str, list[str]]:
     return {_CONDITION_KEYS[name]: [str(parameters[name])] for name in parameters.keys() & _CONDITION_KEYS.keys()}
 
 
-def _object_context(call: ApiCall, deps: S3Deps, bucket: Bucket) -> dict[str, list[str]]:
+def _object_context(call: ApiCall) -> dict[str, list[str]]:
     parameters = call.parameters
     context = _parameter_context(parameters)
     if parameters.get("Tagging"):
         tags = _requested_tags(parameters["Tagging"])
         context["s3:requestobjecttagkeys"] = list(tags)
         context |= {f"s3:requestobjecttag/{name.lower()}": [value] for name, value in tags.items()}
-    if bucket.policy is not None and "s3:existingobjecttag/" in bucket.policy.lower():
-        context |= {
-            f"s3:existingobjecttag/{name.lower()}": [value] for name, value in _existing_tags(call, deps).items()
-        }
     return context
 
 
@@ -199,6 +218,11 @@ def _requested_tags(tagging: Any) -> dict[str, str]:
     return {str(tag.get("Key", "")): str(tag.get("Value", "")) for tag in tagging.get("TagSet") or ()}
 
 
-def _existing_tags(call: ApiCall, deps: S3Deps) -> dict[str, str]:
-    info = find_object(deps, store_key(call.parameters["Bucket"], call.parameters["Key"]))
-    return {} if info is None else tags_of(info.metadata)
+def _existing_tag(bucket: str, key: str, deps: S3Deps, name: str) -> list[str] | None:
+    """The value of the condition key ``name``, where it is a tag that the object has: a look into the store."""
+    if not name.startswith(_EXISTING_TAG):
+        return None
+    info = find_object(deps, store_key(bucket, key))
+    tags = {} if info is None else {tag.lower(): value for tag, value in tags_of(info.metadata).items()}
+    value = tags.get(name.removeprefix(_EXISTING_TAG))
+    return None if value is None else [value]

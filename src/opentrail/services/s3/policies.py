@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from opentrail.core.errors import ServiceFault
-from opentrail.core.policy import parse_bucket_policy
+from opentrail.core.errors import FormatError, ServiceFault
+from opentrail.core.policy import malformed_bucket_policy, parse_bucket_policy, pin_principals, unpin_principals
 from opentrail.core.wire.calls import ApiCall
 from opentrail.services.s3.deps import S3Deps
 from opentrail.services.s3.faults import access_denied, malformed_xml, no_such_bucket
@@ -45,13 +45,17 @@ def put_bucket_policy(call: ApiCall, deps: S3Deps) -> Mapping[str, Any]:
             "Block Public Access."
         )
         raise access_denied(message)
-    _change(deps, bucket, policy=policy)
+    try:
+        pinned = pin_principals(policy, deps.unique_id_of)
+    except FormatError as error:
+        raise malformed_bucket_policy(str(error)) from None
+    _change(deps, bucket, policy=pinned)
     return {}
 
 
 def get_bucket_policy(call: ApiCall, deps: S3Deps) -> Mapping[str, Any]:
-    """GetBucketPolicy: the text as it was put."""
-    return {"Policy": _policy(_owned_bucket(call, deps))}
+    """GetBucketPolicy: the text as it was put, users and roles by the ARNs that they have now."""
+    return {"Policy": unpin_principals(_policy(_owned_bucket(call, deps)), deps.arn_of)}
 
 
 def delete_bucket_policy(call: ApiCall, deps: S3Deps) -> Mapping[str, Any]:

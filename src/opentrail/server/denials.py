@@ -1,0 +1,91 @@
+"""The AccessDenied of a decision, in AWS's words of today.
+
+Rules:
+
+* ``User: <arn> is not authorized to perform: <action> on resource: <resource> <reason>``, where the reason names the
+  kind of policy; an explicit deny of a managed or service control policy names its ARN.
+* S3 puts the resource in double quotes, and tells nothing to a caller of another account and organization.  IAM names
+  its users, groups and roles, not their ARNs, unless one is made or passed.  What has no resource names none, but for
+  IAM and Organizations, which name ``*``.
+* STS gives no reason across accounts, and to a web identity nothing but the action.
+* JSON services answer AccessDeniedException (400), the others AccessDenied (403).
+
+Source: IAM user guide, "Troubleshoot access denied error messages"; Amazon S3 user guide, "Troubleshoot access denied
+(403 Forbidden) errors"; AWS's answers as its users quote them.
+"""
+
+from __future__ import annotations
+
+from opentrail.core.errors import ServiceFault
+from opentrail.core.identity import IdentityType
+from opentrail.core.policy import AuthorizationRequest, Decision, PolicyKind
+from opentrail.core.wire.model import ServiceModel
+
+_NAMED_BY_ARN = frozenset({"iam:CreateGroup", "iam:CreateRole", "iam:CreateUser", "iam:PassRole"})
+_IAM_ENTITIES = frozenset({"group", "role", "user"})
+_SHOW_STAR = frozenset({"iam", "organizations"})
+
+
+def denial(
+    decision: Decision, service: ServiceModel, *, is_kin: bool, headers: tuple[tuple[str, str], ...] = ()
+) -> ServiceFault:
+    """The fault that refuses what ``decision`` denies.
+
+    ``is_kin``: the resource is of the caller's account or organization.
+    """
+    text = denied_sentence(decision, is_kin=is_kin) if _may_know(decision, service, is_kin=is_kin) else "Access Denied"
+    return access_denied(service, text, headers=headers)
+
+
+def access_denied(service: ServiceModel, text: str, *, headers: tuple[tuple[str, str], ...] = ()) -> ServiceFault:
+    """AccessDenied as the service's protocol has it."""
+    if service.protocol == "json":
+        return ServiceFault("AccessDeniedException", text, status=400, headers=headers)
+    return ServiceFault("AccessDenied", text, status=403, headers=headers)
+
+
+def denied_sentence(decision: Decision, *, is_kin: bool) -> str:
+    """AWS's sentence for a decision that denies."""
+    request = decision.request
+    principal, action = request.principal, request.action
+    if principal.type is IdentityType.WEB_IDENTITY_USER:
+        return f"Not authorized to perform {action}"
+    user = principal.arn or principal.invoked_by
+    resource = _resource(request)
+    where = f" on resource: {resource}" if resource else ""
+    sentence = f"User: {user} is not authorized to perform: {action}{where}"
+    if action.startswith("sts:") and not request.is_same_account:
+        return sentence
+    return f"{sentence} {_reason(decision, is_kin=is_kin)}"
+
+
+def _may_know(decision: Decision, service: ServiceModel, *, is_kin: bool) -> bool:
+    return not decision.request.principal.is_anonymous and (is_kin or service.name != "s3")
+
+
+def _reason(decision: Decision, *, is_kin: bool) -> str:
+    kind, action = decision.kind, decision.request.action
+    is_trust = kind is PolicyKind.RESOURCE and action.startswith("sts:")  # STS has no other resource with a policy
+    if not decision.explicit:
+        name = "role trust policy" if is_trust else kind or PolicyKind.IDENTITY
+        return f"because no {name} allows the {action} action"
+    if is_trust:
+        return "with an explicit deny in the role trust policy"
+    article = "an" if kind is PolicyKind.IDENTITY else "a"
+    has_arn = is_kin and kind is not PolicyKind.RESOURCE and decision.policy.startswith("arn:")
+    return f"with an explicit deny in {article} {kind}" + (f": {decision.policy}" if has_arn else "")
+
+
+def _resource(request: AuthorizationRequest) -> str:
+    service = request.action.partition(":")[0]
+    if request.resource == "*":
+        return "*" if service in _SHOW_STAR else ""
+    if service == "s3":
+        return f'"{request.resource}"'
+    if service == "iam" and request.action not in _NAMED_BY_ARN:
+        kind, _, name = request.resource.split(":", 5)[-1].partition("/")
+        if kind in _IAM_ENTITIES and name:
+            return f"{kind} {name.rpartition('/')[2]}"
+        if kind == "policy" and name:
+            return f"policy {request.resource}"
+    return request.resource
