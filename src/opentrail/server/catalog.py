@@ -29,9 +29,6 @@ INDEX_PATH = Path(__file__).with_name("catalog_index.json")
 #: Names under which requests for a service are signed beside the model's own: S3's other endpoints.
 SIGNING_ALIASES = {"s3express": "s3", "s3-object-lambda": "s3", "s3-outposts": "s3"}
 
-#: Shapes that hold secrets though their models do not call them sensitive, by service.
-UNMARKED_SECRETS: Mapping[str, tuple[str, ...]] = {"sts": ("tokenType",)}
-
 Entry = Mapping[str, Any]
 
 
@@ -102,10 +99,7 @@ class BotocoreCatalog:
             raise ConfigError(
                 f"the installed botocore has no model of {name}: install the version that the index names"
             )
-        model = read_model(path)
-        for shape in UNMARKED_SECRETS.get(name, ()):
-            model["shapes"][shape]["sensitive"] = True
-        return ServiceModel(model, name)
+        return ServiceModel(read_model(path), name)
 
     def by_signing_name(self, signing_name: str) -> tuple[str, ...]:
         """The services that sign as ``signing_name``, the one of that name first."""
