@@ -74,6 +74,9 @@ class Authoriser:
         owner, others = _owners(permissions)
         if not owner and entry.owner is not None:
             owner = entry.owner(call, deps)
+        if not permissions:
+            self.note(judged_call(call, standing, (), None))
+            return Verdict(owner=owner)
         fault = None
         decisions: list[tuple[Decision, Permission]] = []
         keys = CallKeys(call, self.request_keys, self.callers.membership)

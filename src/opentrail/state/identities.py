@@ -32,7 +32,7 @@ from opentrail.state.entities import Entities, Entity, EntityKind, Role, entitie
 from opentrail.state.entity_policies import EntityPolicies
 from opentrail.state.grants import Grants
 from opentrail.state.instance_profiles import InstanceProfiles
-from opentrail.state.last_uses import LastUse, LastUses, write_uses
+from opentrail.state.last_uses import LastUses, write_uses
 from opentrail.state.managed_policies import ManagedPolicies
 from opentrail.state.memberships import Memberships
 from opentrail.state.secret_cipher import SecretCipher
@@ -164,11 +164,11 @@ class Identities:
 
     def note_use(self, access_key_id: str, service: str, region: str, now: datetime) -> None:
         """Remember a use of a key; costs no write."""
-        self._key_uses.note(access_key_id, LastUse(time=now, service=service, region=region))
+        self._key_uses.note(access_key_id, now, service, region)
 
     def note_role_use(self, role_id: str, service: str, region: str, now: datetime) -> None:
         """Remember a use of a role's session; costs no write."""
-        self._role_uses.note(role_id, LastUse(time=now, service=service, region=region))
+        self._role_uses.note(role_id, now, service, region)
 
     def save_uses(self) -> None:
         """Write the uses noted since the last time; to be called now and then, and at the end."""

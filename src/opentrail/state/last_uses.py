@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import Column, Connection, RowMapping, bindparam, update
+
+_NONE, _SAME = timedelta(0), timedelta(seconds=1)  # IAM tells no fractions of it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,9 +26,12 @@ class LastUses:
     def __init__(self) -> None:
         self._uses: dict[str, LastUse] = {}
 
-    def note(self, name: str, use: LastUse) -> None:
-        """Remember a use; costs no write."""
-        self._uses[name] = use
+    def note(self, name: str, time: datetime, service: str, region: str) -> None:
+        """Remember a use; costs no write, and next to nothing where the same was noted within this second."""
+        last = self._uses.get(name)
+        if last is not None and last.service == service and last.region == region and _NONE <= time - last.time < _SAME:
+            return
+        self._uses[name] = LastUse(time=time, service=service, region=region)
 
     def noted(self, name: str) -> LastUse | None:
         """A use that is not written yet."""

@@ -48,7 +48,7 @@ def choose_recipient(call: ApiCall, owner: str, others: tuple[str, ...] = (), *,
     if identity.is_service and call.source_arn.count(":") >= 4:
         others = (*others, call.source_arn.split(":")[4])
     account_id = caller or owner
-    if owner == account_id and not others:
+    if not others and owner in {"", account_id}:
         return Recipient(account_id=account_id, resource_account=owner)
     if refused and call.operation.service.name not in _REFUSALS_SHOWN:
         return Recipient(account_id=account_id, resource_account=owner)

@@ -104,7 +104,7 @@ def _parse_header(request: HttpRequest, header: str, family: Family) -> Authoriz
             parts[name] = ""  # a part given twice is as good as none
         else:
             parts[name] = value
-    credential, signature, signed_headers = (parts.get(name) for name in _HEADER_PARTS)
+    credential, signature, signed_headers = parts.get("Credential"), parts.get("Signature"), parts.get("SignedHeaders")
     if not credential or not signature or not signed_headers:
         _refuse_header(header, parts, family)
     timestamp, time = _request_time(request, family)

@@ -235,13 +235,26 @@ def format(shape: Shape, value: Any, name: str, namespace: str = "") -> str:  # 
 
 def members(shape: Shape, value: Mapping[str, Any]) -> str:
     """A structure's members as elements, without an element around them."""
+    writers: dict[str, Write | None] | None = shape.compiled.get("xml-members")
+    if writers is None:
+        writers = shape.compiled["xml-members"] = _member_writers(shape)
     out: list[str] = []
-    for member, item in value.items():
-        assert member in shape.members, f"{shape.name} has no member {member}"
-        field = shape.members[member]
-        if item is not None and field.location not in OUTSIDE:
-            writer(field, member_element(member, field))(out, item)
+    for name, item in value.items():
+        assert name in writers, f"{shape.name} has no member {name}"
+        write = writers[name]
+        if item is not None and write is not None:
+            write(out, item)
     return "".join(out)
+
+
+def _member_writers(shape: Shape) -> dict[str, Write | None]:
+    """How each member of a structure is written; None for one that is no element."""
+    return {
+        name: None
+        if member.xml_attribute or member.location in OUTSIDE
+        else writer(member, member_element(name, member))
+        for name, member in shape.members.items()
+    }
 
 
 def writer(shape: Shape, name: str, namespace: str = "") -> Write:
@@ -279,13 +292,10 @@ def _structure_writer(shape: Shape, name: str, opening: str) -> Write:
     end = f"</{name}>"
 
     def compile_members() -> dict[str, Write | None]:
-        compiled: dict[str, Write | None] = {}
         for member_name, member in shape.members.items():
             if member.xml_attribute:
                 attributes[member_name] = (member.wire_name(member_name), text_formatter(member, "iso8601"))
-            inside = not member.xml_attribute and member.location not in OUTSIDE
-            compiled[member_name] = writer(member, member_element(member_name, member)) if inside else None
-        return compiled
+        return _member_writers(shape)
 
     def write(out: list[str], value: Mapping[str, Any]) -> None:
         nonlocal fields
