@@ -141,6 +141,9 @@ def test_a_closed_account_is_shut_at_once(world: World) -> None:
         with pytest.raises(ClientError) as caught:
             client.get_caller_identity()
         assert caught.value.response["Error"]["Code"] == "InvalidClientTokenId"
+    with pytest.raises(ClientError) as caught:
+        world.enter(account_id)
+    assert caught.value.response["Error"]["Code"] == "AccessDenied"
     assert world.org.describe_account(AccountId=account_id)["Account"]["Status"] == "SUSPENDED"
 
 

@@ -137,8 +137,10 @@ class Identities:
         return self._grants.get(principal_id)
 
     def find_role(self, account_id: str, name: str) -> Role | None:
-        """The role of this name."""
+        """The role of this name that sessions may be of: none where the account is closed."""
         with self.reading() as iam:
+            if is_closed(iam.connection, account_id):
+                return None
             role = iam.entities.find(account_id, EntityKind.ROLE, name)
         return role if isinstance(role, Role) else None
 
