@@ -100,7 +100,7 @@ def test_the_record_says_whose_session_it_was(world: World) -> None:
     assert (record["eventName"], record["readOnly"]) == ("AssumeRole", True)
     assert record["resources"] == [{"accountId": A, "type": "AWS::IAM::Role", "ARN": arn}]
     assert record["requestParameters"] == {"roleArn": arn, "roleSessionName": "session"}
-    assert set(record["responseElements"]["credentials"]) == {"accessKeyId", "expiration"}
+    assert set(record["responseElements"]["credentials"]) == {"accessKeyId", "expiration", "sessionToken"}
     assert record["responseElements"]["credentials"]["accessKeyId"] == session.id
 
     world.local.client("s3", session).list_buckets()
