@@ -338,7 +338,7 @@ def test_a_disk_that_is_full_now_and_then_under_load(
     server = make_server(*OPTIONS, "--journal-segment-bytes", "256KB")
     server.start()
     make_trail(server, DATA_BUCKET, LOG_BUCKET)
-    load = Load(server, DATA_BUCKET, clients=6, seed=4)
+    load = Load(server, DATA_BUCKET, clients=6, seed=4, object_bytes=32 << 20)
     for number in range(4):
         load.begin()
         time.sleep(0.5)

@@ -8,6 +8,7 @@ written at most once and by one thread, so what must be in a bucket follows from
 from __future__ import annotations
 
 import json
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -44,10 +45,13 @@ def content_of(key: str, size: int) -> bytes:
 class Client:
     """One thread's calls."""
 
-    def __init__(self, server: LiveServer, bucket: str, poor: Mapping[str, str], number: int, seed: int) -> None:
+    def __init__(
+        self, server: LiveServer, bucket: str, poor: Mapping[str, str], number: int, seed: int, room: float
+    ) -> None:
         self._server = server
         self._bucket = bucket
         self._poor = poor
+        self._room = room  # bytes of objects that it may still write
         self._random = Random(f"{seed} {number}")  # noqa: S311  repeats a test's choices
         self._names = (f"t{number}-{index}" for index in count())
         self._actions: Sequence[tuple[Callable[[], None], int]] = (
@@ -104,6 +108,8 @@ class Client:
     def _put(self) -> None:
         key = next(self._names)
         size = _STREAMED_BYTES if self._random.random() < 0.03 else self._random.choice((0, 10, 3000, 70_000))
+        size = size if size <= self._room else 0
+        self._room -= size
         self.objects.unknown.add(key)
         if self._call("s3", "put_object", Bucket=self._bucket, Key=key, Body=content_of(key, size)) is not None:
             self.objects.unknown.discard(key)
@@ -145,6 +151,10 @@ class Client:
         self._call("cloudtrail", "update_trail", Name=TRAIL, EnableLogFileValidation=True)
 
     def _multipart(self) -> None:
+        size = _PART_BYTES + 100
+        if size > self._room:
+            return
+        self._room -= size
         key = next(self._names)
         self.objects.unknown.add(key)
         begun = self._call("s3", "create_multipart_upload", Bucket=self._bucket, Key=key)
@@ -154,7 +164,7 @@ class Client:
             self.cut_short += 1  # boto3 takes a body that never came for an empty one
             return
         upload = {"Bucket": self._bucket, "Key": key, "UploadId": begun["UploadId"]}
-        data = content_of(key, _PART_BYTES + 100)
+        data = content_of(key, size)
         parts = []
         for number, part in enumerate((data[:_PART_BYTES], data[_PART_BYTES:]), 1):
             answer = self._call("s3", "upload_part", **upload, PartNumber=number, Body=part)
@@ -169,15 +179,20 @@ class Client:
 
 
 class Load:
-    """Several clients, begun and ended together."""
+    """Several clients, begun and ended together.
 
-    def __init__(self, server: LiveServer, bucket: str, *, clients: int, seed: int) -> None:
+    ``object_bytes`` bounds what all their objects together take: a fast machine would else fill a small disk for good.
+    """
+
+    def __init__(
+        self, server: LiveServer, bucket: str, *, clients: int, seed: int, object_bytes: float = math.inf
+    ) -> None:
         iam = server.client("iam")
         iam.create_user(UserName="poor")
         made = iam.create_access_key(UserName="poor")["AccessKey"]
         poor = {"aws_access_key_id": made["AccessKeyId"], "aws_secret_access_key": made["SecretAccessKey"]}
         self.bucket = bucket
-        self.clients = [Client(server, bucket, poor, number, seed) for number in range(clients)]
+        self.clients = [Client(server, bucket, poor, number, seed, object_bytes / clients) for number in range(clients)]
         for service in ("sts", "s3", "iam", "cloudtrail"):  # made here: a client takes longer than many of its calls
             for region in REGIONS:
                 server.client(service, region)
