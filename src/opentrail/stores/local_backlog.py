@@ -80,7 +80,7 @@ class Backlog:
         while self._thread.is_alive():
             self._thread.join(1)
             self._stopping = self._error is not None
-        return self._final is None
+        return self._final is None and self._retiring is None
 
     def _run(self) -> None:
         try:
@@ -93,9 +93,7 @@ class Backlog:
                     self._apply_patiently(record)
                 self._take_off(record)
                 self._log.applied(segment)
-                if self._log.is_due:
-                    self._retiring = self._log.rotate()
-                self._retire_if_applied()
+                self._turn_over()
             self._retire_if_applied()
             self._retiring = self._retiring or self._log.rotate()
             self._retire_if_applied()
@@ -121,6 +119,16 @@ class Backlog:
             if self._changes.get(record.key) is record:
                 del self._changes[record.key]
             self._room.notify_all()
+
+    def _turn_over(self) -> None:
+        """Begin another segment of the log when it is time; what cannot be done now is tried after the next change."""
+        try:
+            if self._log.is_due:
+                self._retiring = self._log.rotate()
+            self._retire_if_applied()
+        except StoreError as error:
+            if not error.retryable:
+                raise
 
     def _retire_if_applied(self) -> None:
         segment = self._retiring
