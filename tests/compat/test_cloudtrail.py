@@ -60,6 +60,8 @@ def trail_deps(tmp_path: Path, world: World) -> Iterator[CloudTrailDeps]:
         authorise=lambda _call, _permission: None,
         channels=Channels(engine),
         accepted=AcceptedEvents(engine),
+        unique_id_of=lambda _name: None,
+        arn_of=lambda _unique_id: None,
     )
     engine.dispose()
 
@@ -506,6 +508,8 @@ def test_trails_survive_a_restart(client: Any, served: Any, trail_deps: CloudTra
         authorise=trail_deps.authorise,
         channels=Channels(engine),
         accepted=AcceptedEvents(engine),
+        unique_id_of=lambda _name: None,
+        arn_of=lambda _unique_id: None,
     )
     served.services["cloudtrail"] = Service(name="cloudtrail", operations=CLOUDTRAIL_OPERATIONS, deps=reopened)
     assert (client.get_trail(Name=ARN)["Trail"], client.get_trail_status(Name=ARN)["StartLoggingTime"]) == before

@@ -94,6 +94,8 @@ def world(tmp_path: Path, endpoint: Any) -> Iterator[World]:
             authorise=made.authorise,
             channels=Channels(engine),
             accepted=AcceptedEvents(engine),
+            unique_id_of=lambda _name: None,
+            arn_of=lambda _unique_id: None,
         )
     )
     yield made

@@ -510,3 +510,28 @@ def test_event_data_of_any_form_comes_in_whole_or_is_told_why_not(
     record = json.loads(bytes(last.payload))
     assert record["eventID"] == taken["eventID"]
     assert record["eventData"] == json.loads(text)
+
+
+def test_a_channels_policy_trusts_no_namesake(local: Any) -> None:
+    inlet = Inlet(local)
+    iam = local.client("iam")
+    local.new_user("bob")
+    bob = f"arn:aws:iam::{inlet.account}:user/bob"
+    statement = {
+        "Effect": "Allow",
+        "Principal": {"AWS": bob},
+        "Action": "cloudtrail-data:PutAuditEvents",
+        "Resource": inlet.arn,
+    }
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]}, separators=(",", ":"))
+    inlet.cloudtrail.put_resource_policy(ResourceArn=inlet.arn, ResourcePolicy=policy)
+    assert inlet.cloudtrail.get_resource_policy(ResourceArn=inlet.arn)["ResourcePolicy"] == policy
+    (key,) = iam.list_access_keys(UserName="bob")["AccessKeyMetadata"]
+    iam.delete_access_key(UserName="bob", AccessKeyId=key["AccessKeyId"])
+    iam.delete_user(UserName="bob")
+    put = inlet.cloudtrail.put_resource_policy
+    assert code_of(put, ResourceArn=inlet.arn, ResourcePolicy=policy) == "ResourcePolicyNotValidException"
+    namesake = local.client("cloudtrail-data", local.new_user("bob"))
+    events = [{"id": "1", "eventData": "{}"}]
+    with pytest.raises(ClientError, match="not authorized"):
+        namesake.put_audit_events(channelArn=inlet.arn, auditEvents=events)

@@ -9,7 +9,7 @@ import socket
 import time
 import urllib.request
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -165,9 +165,11 @@ def test_a_field_behind_the_body_is_no_header(server: Any) -> None:
 @pytest.mark.parametrize(
     "broken", [b"-5\r\nhello\r\n", b'5;a="\r\nhello\r\n', b"5\r\nhello\r\n0\r\n" + b"a: b\r\n" * 10_000]
 )
-def test_a_chunked_body_that_cannot_be_read_is_not_waited_for(server: Any, broken: bytes) -> None:
+@pytest.mark.parametrize("connection", [b"close", b"keep-alive"])
+def test_a_chunked_body_that_cannot_be_read_is_not_waited_for(server: Any, broken: bytes, connection: bytes) -> None:
     started = time.monotonic()
-    data = b"PUT /edge-bucket/k HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" + broken
+    head = b"PUT /edge-bucket/k HTTP/1.1\r\nHost: a\r\nConnection: %b\r\nTransfer-Encoding: chunked\r\n\r\n"
+    data = head % connection + broken
     assert [status // 100 for status in statuses(server, data)] == [4]
     assert time.monotonic() - started < 10
 
@@ -302,6 +304,15 @@ def test_a_refused_upload_that_comes_all_the_same_is_answered(server: Any) -> No
         assert answer.status == 404
         answer.read()
     connection.close()
+
+
+def test_many_slow_uploads_are_in_nobodys_way(server: Any, on_the_wire: Callable[..., bytes]) -> None:
+    upload = on_the_wire(server.sign("PUT", f"/{BUCKET}/slow", service="s3", body=bytes(2 << 20)), close=False)
+    with ExitStack() as slow:
+        for _ in range(100):
+            slow.enter_context(server.connect()).sendall(upload[:2000])
+        time.sleep(0.5)
+        server.client("s3").put_object(Bucket=BUCKET, Key="quick", Body=b"x")
 
 
 def test_a_slow_body_is_waited_for(server: Any, on_the_wire: Callable[..., bytes]) -> None:

@@ -238,6 +238,8 @@ def _build_endpoint(installation: Installation, clock: Callable[[], datetime]) -
             authorise=authoriser.refusal,
             channels=installation.channels,
             accepted=installation.accepted_events,
+            unique_id_of=names.unique_id_of,
+            arn_of=names.arn_of,
         ),
         "cloudtrail-data": CloudTrailDataDeps(
             channels=installation.channels,

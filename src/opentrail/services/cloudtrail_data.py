@@ -96,16 +96,25 @@ def _failed(identifier: str, fault: ServiceFault) -> dict[str, str]:
 
 def _find(call: ApiCall, deps: CloudTrailDataDeps) -> Channel:
     """The channel that the call means.  Raises ``ServiceFault`` InvalidChannelARN or ChannelNotFound."""
-    text = call.parameters["channelArn"]
-    arn = resolve_channel(text, call.region, call.account_id, "InvalidChannelARN")
-    channel = deps.channels.find(channel_arn(*arn))
+    channel = deps.channels.find(_arn(call))
     if channel is None or channel.region != call.region:
-        raise ServiceFault("ChannelNotFound", f"There is no channel {text} in {call.region}.")
+        text = f"There is no channel {call.parameters['channelArn']} in {call.region}."
+        raise ServiceFault("ChannelNotFound", text)
     return channel
 
 
+def _arn(call: ApiCall) -> str:
+    """The ARN of the channel that the call names.  Raises ``ServiceFault`` InvalidChannelARN."""
+    return channel_arn(
+        *resolve_channel(call.parameters["channelArn"], call.region, call.account_id, "InvalidChannelARN")
+    )
+
+
 def _permissions(call: ApiCall, deps: CloudTrailDataDeps) -> tuple[Permission, ...]:
-    channel = _find(call, deps)
+    arn = _arn(call)
+    channel = deps.channels.find(arn)
+    if channel is None:  # who may not put events into it does not hear that it is not there
+        return (Permission(action=ACTION, resource=arn),)
     if channel.account_id != call.account_id and not channel.policy:
         text = "The channel belongs to another account, and has no resource policy that lets yours put events into it."
         raise ServiceFault("ChannelInsufficientPermission", text)

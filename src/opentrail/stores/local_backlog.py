@@ -71,6 +71,8 @@ class Backlog:
         reached = threading.Event()
         self._queue.put(reached)
         while not reached.wait(PATIENCE_SECONDS):
+            if self._final is None and not self._thread.is_alive():
+                return  # closed meanwhile, with every change in its files
             if self._final is not None or self._error is not None:
                 raise StoreError(f"cannot write: {self._final or self._error}", retryable=self._final is None)
 

@@ -23,7 +23,8 @@ class CloudTrailDeps:
     ``check_bucket(bucket, folders, trail_arn)`` raises the ``ServiceFault`` of a bucket that will not take the trail's
     files, whose keys begin with one of ``folders``; ``public_keys(region, start, end)`` gives every key valid at some
     moment of that range; ``authorise(call, permission)`` says what the caller would be refused with, or None;
-    ``accepted`` knows what last came in through a channel.
+    ``accepted`` knows what last came in through a channel; ``unique_id_of(name)`` finds the unique id of a user or role
+    by its ARN, ``arn_of(id)`` the ARN by the unique id, each None where there is none.
     """
 
     trails: Trails
@@ -34,3 +35,5 @@ class CloudTrailDeps:
     authorise: Callable[[ApiCall, Permission], ServiceFault | None]
     channels: Channels
     accepted: AcceptedEvents
+    unique_id_of: Callable[[str], str | None]
+    arn_of: Callable[[str], str | None]

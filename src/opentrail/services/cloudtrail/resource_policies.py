@@ -1,4 +1,8 @@
-"""PutResourcePolicy, GetResourcePolicy and DeleteResourcePolicy: who else may put events into a channel."""
+"""PutResourcePolicy, GetResourcePolicy and DeleteResourcePolicy: who else may put events into a channel.
+
+Users and roles that a policy names must exist, and are kept by their unique ids (``core.policy.pinning``): whoever is
+deleted and created again is not trusted.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,8 @@ from dataclasses import replace
 from typing import Any
 
 from opentrail.core.channels import Channel, check_channel_policy
-from opentrail.core.errors import ServiceFault
+from opentrail.core.errors import FormatError, ServiceFault
+from opentrail.core.policy import pin_principals, unpin_principals
 from opentrail.core.wire.calls import ApiCall
 from opentrail.services.base import OperationEntry, Permission
 from opentrail.services.cloudtrail.deps import CloudTrailDeps
@@ -22,14 +27,18 @@ def put_resource_policy(call: ApiCall, deps: CloudTrailDeps) -> Mapping[str, Any
     text = call.parameters["ResourcePolicy"]
     channel = _find(call, deps.channels.find)
     check_channel_policy(text, channel.arn)
-    _change(call, deps, text)
+    try:
+        pinned = pin_principals(text, deps.unique_id_of)
+    except FormatError as error:
+        raise ServiceFault("ResourcePolicyNotValidException", str(error)) from None
+    _change(call, deps, pinned)
     return {"ResourceArn": channel.arn, "ResourcePolicy": text}
 
 
 def get_resource_policy(call: ApiCall, deps: CloudTrailDeps) -> Mapping[str, Any]:
-    """GetResourcePolicy: the document as it was put."""
+    """GetResourcePolicy: the document as it was put, with the users and roles as they are called today."""
     channel = _with_policy(_find(call, deps.channels.find))
-    return {"ResourceArn": channel.arn, "ResourcePolicy": channel.policy}
+    return {"ResourceArn": channel.arn, "ResourcePolicy": unpin_principals(channel.policy, deps.arn_of)}
 
 
 def delete_resource_policy(call: ApiCall, deps: CloudTrailDeps) -> Mapping[str, Any]:
