@@ -114,6 +114,7 @@ END
 
 step 'An endpoint, and the accounts of a company'
 BEGAN=$(date -u +%Y-%m-%dT%H:%M:%SZ)
+: > "$FOLDER/log"
 "$OPENTRAIL" serve --port 0 --data-dir "$FOLDER/data" --delivery-interval 1s --digest-interval 5s > "$FOLDER/log" 2>&1 &
 SERVER=$!
 for _ in $(seq 300); do
