@@ -52,7 +52,7 @@ class ElementWriter:
     def write(self, shape: Shape, value: Any, paths: Paths = ()) -> Any:
         """``value`` of ``shape``; ``paths`` are members within it that are hidden beside the sensitive ones."""
         if shape.sensitive:
-            self._hide(shape, value)
+            self.hide(shape, value)
             return self.replacement
         kind = shape.type
         if kind == "structure" and not shape.document:
@@ -80,26 +80,26 @@ class ElementWriter:
                 shown = member.wire_name(name)
             replacement = self.replacement if member.sensitive else _replaced(below)
             if replacement is not None:
-                self._hide(member, item)
+                self.hide(member, item)
                 if replacement != OMITTED:
                     written[shown] = replacement
             elif member.type != "blob":
                 written[shown] = self.write(member, item, below)
         return written
 
-    def _hide(self, shape: Shape, value: Any) -> None:
+    def hide(self, shape: Shape, value: Any) -> None:
         """Remember every text in ``value``: keys of maps too, which are data, but no names of members."""
         if shape.type == "map" and isinstance(value, Mapping):
             for name, item in value.items():
                 collect_texts(name, self.hidden)
-                self._hide(shape.value, item)
+                self.hide(shape.value, item)
         elif shape.type == "structure" and isinstance(value, Mapping) and not shape.document:
             for name, item in value.items():
                 if name in shape.members:
-                    self._hide(shape.members[name], item)
+                    self.hide(shape.members[name], item)
         elif shape.type == "list" and isinstance(value, list):
             for item in value:
-                self._hide(shape.member, item)
+                self.hide(shape.member, item)
         else:
             collect_texts(value, self.hidden)
 

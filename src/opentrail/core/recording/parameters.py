@@ -95,7 +95,8 @@ def _wire_parameters(call: ApiCall, facts: OperationFacts, hidden: list[str]) ->
         return {}
     members = shape.members
     inside = {name: member for name, member in members.items() if not member.location}
-    named = _writer(facts, hidden).write_members(inside, call.parameters, facts.hidden_request)
+    writer = _writer(facts, hidden)
+    named = writer.write_members(inside, call.parameters, facts.hidden_request)
     for name, value in call.parameters.items():
         member = members.get(name)
         if member is None or value is None or member.location not in {"uri", "querystring"}:
@@ -103,13 +104,13 @@ def _wire_parameters(call: ApiCall, facts: OperationFacts, hidden: list[str]) ->
         key = member.wire_name(name)
         if member.location == "uri" and not facts.keeps_labels:
             key = recorded_name(key)
-        if member.sensitive:
-            hidden.append(str(value))
+        if member.sensitive or (isinstance(value, list) and member.member.sensitive):
+            writer.hide(member, value)
             named[key] = facts.replacement
         elif member.location == "uri":
             named[key] = quote(_text(member, value), safe="-_.~")
         elif isinstance(value, Mapping):
-            named |= value
+            named |= writer.write(member, value)
         elif isinstance(value, list):
             named[key] = [_text(member.member, item) for item in value]
         else:
