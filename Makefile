@@ -5,7 +5,7 @@ BIN := .venv/bin
 OLD_AWSCLI := 1.45.11
 export OPENTRAIL_AWSCLI_OLD := $(CURDIR)/.venv-awscli/bin/aws
 
-.PHONY: demo test test-long check bench docs fuzz clean
+.PHONY: demo test test-long check bench docs fidelity fuzz clean
 
 demo: .venv/demo.stamp  ## the main job, end to end; KEEP=1 leaves the server running
 	@$(BIN)/python examples/demo.py $(if $(KEEP),--keep)
@@ -23,10 +23,13 @@ check: .venv/dev.stamp  ## style, types, layers
 	$(BIN)/lint-imports
 
 bench: .venv/dev.stamp  ## each benchmark prints its ratios
-	@for name in journal log_files delivery calls large_objects decisions accounts; do echo "== $$name"; $(BIN)/python benchmarks/$$name.py || exit 1; done
+	@for name in journal log_files delivery calls large_objects decisions accounts upstream; do echo "== $$name"; $(BIN)/python benchmarks/$$name.py || exit 1; done
 
 docs: .venv/dev.stamp  ## the generated pages of docs/
 	$(BIN)/python -m opentrail.cli.reference docs
+
+fidelity: .venv/dev.stamp  ## real records made again and compared; RECORDS=files, ARGS=--json; writes docs/fidelity.md
+	$(BIN)/python -m opentrail.testing.fidelity --page docs/fidelity.md $(ARGS) $(or $(RECORDS),$(wildcard ../shared/data/records/*.ndjson.gz))
 
 fuzz: .venv/dev.stamp  ## coverage-guided fuzzing of the front door; SECONDS=60
 	$(BIN)/pip install -q atheris

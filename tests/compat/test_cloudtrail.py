@@ -13,6 +13,7 @@ from opentrail.core.identity import root_identity
 from opentrail.core.public_keys import PublicKey
 from opentrail.services.base import Service
 from opentrail.services.cloudtrail import CLOUDTRAIL_OPERATIONS, CloudTrailDeps
+from opentrail.state.channels import AcceptedEvents, Channels
 from opentrail.state.database import open_database
 from opentrail.state.deliveries import Channel, Deliveries
 from opentrail.state.organizations import Organizations
@@ -57,6 +58,10 @@ def trail_deps(tmp_path: Path, world: World) -> Iterator[CloudTrailDeps]:
         check_bucket=world.check_bucket,
         public_keys=world.public_keys,
         authorise=lambda _call, _permission: None,
+        channels=Channels(engine),
+        accepted=AcceptedEvents(engine),
+        unique_id_of=lambda _name: None,
+        arn_of=lambda _unique_id: None,
     )
     engine.dispose()
 
@@ -447,6 +452,23 @@ def test_tags(client: Any, served: Any, frankfurt: Any, fault_of: Fault) -> None
     assert fault_of(client.add_tags, ResourceId=ARN, TagsList=many)["Code"] == "TagsLimitExceededException"
 
 
+def test_listing_no_tags_needs_the_permission_as_well(client: Any, served: Any) -> None:
+    assert client.list_tags(ResourceIdList=[])["ResourceTagList"] == []
+    assert [(each.action, each.resource) for each in served.permissions] == [("cloudtrail:ListTags", "*")]
+
+
+def test_no_other_form_of_a_channels_arn_gets_around_a_policy(client: Any, served: Any) -> None:
+    destination = {"Type": "AWS_SERVICE", "Location": "cloudtrail.amazonaws.com"}
+    arn = client.create_channel(Name="orders", Source="Custom", Destinations=[destination])["ChannelArn"]
+    form = arn.replace("arn:aws:", "arn:aws-cn:")
+    client.add_tags(ResourceId=form, TagsList=[{"Key": "a"}])
+    assert [each.resource for each in served.permissions] == [arn]
+    client.list_tags(ResourceIdList=[form])
+    assert [each.resource for each in served.permissions] == [arn]
+    client.remove_tags(ResourceId=form, TagsList=[{"Key": "a"}])
+    assert [each.resource for each in served.permissions] == [arn]
+
+
 def test_public_keys_are_those_of_the_region_and_range(client: Any, served: Any, world: World, fault_of: Fault) -> None:
     def key(start: datetime, end: datetime, name: str) -> PublicKey:
         return PublicKey(value=name.encode(), fingerprint=name * 32, validity_start=start, validity_end=end)
@@ -484,6 +506,10 @@ def test_trails_survive_a_restart(client: Any, served: Any, trail_deps: CloudTra
         check_bucket=trail_deps.check_bucket,
         public_keys=trail_deps.public_keys,
         authorise=trail_deps.authorise,
+        channels=Channels(engine),
+        accepted=AcceptedEvents(engine),
+        unique_id_of=lambda _name: None,
+        arn_of=lambda _unique_id: None,
     )
     served.services["cloudtrail"] = Service(name="cloudtrail", operations=CLOUDTRAIL_OPERATIONS, deps=reopened)
     assert (client.get_trail(Name=ARN)["Trail"], client.get_trail_status(Name=ARN)["StartLoggingTime"]) == before
@@ -494,4 +520,4 @@ def test_what_reads_answers_at_once_and_what_writes_is_marked() -> None:
     reads = {name for name, entry in CLOUDTRAIL_OPERATIONS.items() if not entry.writes}
     assert all(name.startswith(("Get", "List", "Describe")) for name in reads)
     assert all(entry.blocking for entry in CLOUDTRAIL_OPERATIONS.values() if entry.writes)
-    assert not any(CLOUDTRAIL_OPERATIONS[name].blocking for name in reads - {"ListPublicKeys"})
+    assert not any(CLOUDTRAIL_OPERATIONS[name].blocking for name in reads - {"ListPublicKeys", "GetChannel"})

@@ -17,6 +17,7 @@ from opentrail.core.wire.calls import ApiCall
 from opentrail.services.base import Permission, Service
 from opentrail.services.cloudtrail import CLOUDTRAIL_OPERATIONS, CloudTrailDeps
 from opentrail.state.accounts import Account, Accounts
+from opentrail.state.channels import AcceptedEvents, Channels
 from opentrail.state.database import open_database
 from opentrail.state.deliveries import Channel, Deliveries
 from opentrail.state.organizations import Organizations
@@ -91,6 +92,10 @@ def world(tmp_path: Path, endpoint: Any) -> Iterator[World]:
             check_bucket=made.check_bucket,
             public_keys=lambda _region, _start, _end: (),
             authorise=made.authorise,
+            channels=Channels(engine),
+            accepted=AcceptedEvents(engine),
+            unique_id_of=lambda _name: None,
+            arn_of=lambda _unique_id: None,
         )
     )
     yield made

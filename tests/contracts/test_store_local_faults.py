@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from hypothesis import strategies as st
 
 from opentrail.core.errors import NoSuchObject, StoreError
 from opentrail.stores import local_log
-from opentrail.stores.base import ObjectStore
+from opentrail.stores.base import ObjectStore, stored_now
 from opentrail.stores.local import LocalStore
 
 #: Every call by which the store changes something.
@@ -361,6 +362,33 @@ class TestDisk:
         assert content_of(again) == {"new/k": (b"new" * 10, {"x-amz-meta-text": "new"})}
         again.close()
 
+    def test_a_full_disk_when_the_log_should_go_on_in_another_file(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The file that is there serves on; the next one is made when there is room."""
+        monkeypatch.setattr(local_log, "SEGMENT_BYTES", 1_000)
+        store = LocalStore(tmp_path)
+        put(store, "b/first", "x")
+        opened = os.open
+
+        def fail(path: Any, flags: int, *rest: Any, **others: Any) -> int:
+            if flags & os.O_CREAT and str(path).endswith(".log"):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return opened(path, flags, *rest, **others)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "open", fail)
+            for number in range(20):
+                put(store, f"b/{number}", "full", 100)
+                list(store.list(""))
+        for number in range(20):
+            put(store, f"b/{number}", "new", 100)
+            list(store.list(""))
+        assert sum(log.stat().st_size for log in (tmp_path / "%work").rglob("*.log")) < 5_000
+        assert len(content_of(store)) == 21
+        store.close()
+        assert not list((tmp_path / "%work").iterdir())
+
     def test_memory_stays_small(self, tmp_path: Path) -> None:
         """A large object is never held: 300 MB pass through 60 MB of a fresh process."""
         script = """
@@ -409,6 +437,105 @@ def test_files_and_folders_of_one_name_race(tmp_path: Path, *, logged: bool) -> 
     assert not errors
     assert content_of(store) == {key: (b"last" * 10, {"x-amz-meta-text": "last"}) for key in keys}
     store.close()
+
+
+@pytest.fixture
+def eager_threads() -> Iterator[None]:
+    """Threads take turns as often as they can: what a race can do, it does soon."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    yield
+    sys.setswitchinterval(interval)
+
+
+@pytest.mark.usefixtures("eager_threads")
+def test_a_reader_sees_a_new_object_whole_or_not_at_all(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path)
+    data, metadata = b"z" * 60_000, {"x-amz-meta-a": "b"}
+    seen: list[object] = []
+    newest = "b/0"
+    writing = True
+
+    def read(*, whole: bool) -> None:
+        while writing:
+            try:
+                info = store.get(newest).info if whole else store.head(newest)
+                if whole and b"".join(store.get(newest).chunks) != data:
+                    seen.append("other data")
+                if (info.size, info.metadata) != (len(data), metadata):
+                    seen.append(info)
+            except NoSuchObject:
+                continue
+            except BaseException as error:  # noqa: BLE001  reported below
+                seen.append(error)
+
+    readers = [threading.Thread(target=read, kwargs={"whole": whole}) for whole in (True, True, False)]
+    for reader in readers:
+        reader.start()
+    for number in range(1500):
+        newest = f"b/{number}"
+        store.put(newest, data, metadata)
+    writing = False
+    for reader in readers:
+        reader.join()
+    store.close()
+    assert not seen
+
+
+@pytest.mark.usefixtures("eager_threads")
+@pytest.mark.parametrize("seed", range(3))
+def test_changes_of_every_kind_at_once_come_in_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    """Each thread reads what it wrote last; so does whoever opens the store after a crash, or after its end."""
+    monkeypatch.setattr(local_log, "SEGMENT_BYTES", 3_000)  # another file of the log every few changes
+    store = LocalStore(tmp_path / "root")
+    expected: Content = {}
+    wrong: list[object] = []
+
+    def work(thread: int) -> None:
+        choose = random.Random(f"{seed} {thread}")
+        keys = [f"b/{thread}", *(f"b/{thread}/{number}" for number in range(3))]
+        mine: Content = {}
+        try:
+            for number in range(60):
+                key, kind = choose.choice(keys), choose.random()
+                data, metadata = f"{thread}.{number}.".encode(), {"x-amz-meta-number": str(number)}
+                if kind < 0.5:
+                    mine[key] = (data * choose.randrange(40), metadata)
+                    stored_now(store, key, *mine[key])
+                elif kind < 0.7:
+                    mine[key] = (data * 30_000, metadata)
+                    store.put(key, iter([mine[key][0]]), metadata)
+                elif kind < 0.85:
+                    mine.pop(key, None)
+                    store.delete(key)
+                elif key in mine:
+                    mine[key] = (mine[key][0], metadata)
+                    store.replace_metadata(key, metadata)
+                if key in mine:
+                    got = store.get(key)
+                    assert (b"".join(got.chunks), got.info.metadata) == mine[key]
+                else:
+                    with pytest.raises(NoSuchObject):
+                        store.head(key)
+        except BaseException as error:  # noqa: BLE001  reported below
+            wrong.append(error)
+        expected.update(mine)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+    assert content_of(store) == expected
+    shutil.copytree(tmp_path / "root", tmp_path / "crashed")  # with a log that speaks of what was changed since
+    store.close()
+    for name in ("crashed", "root"):
+        again = LocalStore(tmp_path / name)
+        assert content_of(again) == expected
+        again.close()
 
 
 characters = st.sampled_from(

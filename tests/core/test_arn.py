@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from opentrail.core import arn
 from opentrail.core.arn import (
     Arn,
     assumed_role_arn,
@@ -109,6 +110,23 @@ _ALPHABET = "ab:/.\n(É"
 def test_wildcards_match_as_a_naive_matcher_does(pattern: str, text: str) -> None:
     assert compile_wildcard(pattern)(text) is _naive(pattern, text)
     assert compile_wildcard(pattern, ignore_case=True)(text) is _naive(pattern.lower(), text.lower())
+
+
+@given(st.text("*?" + _ALPHABET, max_size=10), st.text(_ALPHABET + "*?", max_size=12))
+def test_long_patterns_match_as_a_naive_matcher_does(pattern: str, text: str) -> None:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(arn, "_LONG_CHARACTERS", 0)
+        assert compile_wildcard(pattern)(text) is _naive(pattern, text)
+
+
+@pytest.mark.parametrize(
+    "pattern", ["*" + "a?" * 3000 + "b*", "*" + "?" * 6000 + "b*", "*" + "a" * 6000 + "b*", "*" + "a?" * 3000 + "b"]
+)
+def test_a_long_pattern_does_not_make_a_long_text_slow(pattern: str) -> None:
+    tests = [compile_wildcard(pattern.replace("b", f"b{number}")) for number in range(20)]
+    began = time.process_time()
+    assert not any(test("a" * 32_000) for test in tests)
+    assert time.process_time() - began < 1.5
 
 
 @given(st.lists(st.text(_ALPHABET, max_size=3), min_size=1, max_size=5), st.lists(st.text(_ALPHABET, max_size=3)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from base64 import b64encode
 
 import pytest
@@ -201,3 +202,14 @@ def test_an_unresolved_variable_never_helps_a_negated_condition_to_grant() -> No
     condition = compile_condition("StringNotEquals", KEY, ("${aws:username}",), variables=True)
     assert not condition.holds({"aws:key": ["a"]}, unresolved=False)  # an Allow statement
     assert condition.holds({"aws:key": ["a"]}, unresolved=True)  # a Deny statement
+
+
+def test_what_callers_make_of_variables_does_not_fill_memory() -> None:
+    values = tuple(f"{number}${{aws:UserAgent}}" for number in range(100))
+    condition = compile_condition("StringEquals", KEY, values, variables=True)
+    tracemalloc.start()
+    for number in range(20):
+        assert not condition.holds({"aws:key": ["x"], "aws:useragent": [f"{number}" + "a" * 30_000]})
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert kept < 1_000_000

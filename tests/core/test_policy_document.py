@@ -177,6 +177,7 @@ def test_each_place_has_its_own_words() -> None:
 @pytest.mark.parametrize(
     "principal",
     [
+        {"AWS": "arn:aws-cn:iam::123456789012:root"},
         "alice",
         [],
         {},

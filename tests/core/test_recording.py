@@ -15,10 +15,11 @@ from opentrail.core.errors import ServiceFault
 from opentrail.core.http import Headers, HttpRequest, Tls
 from opentrail.core.identity import Identity, IdentityType, root_identity, service_identity
 from opentrail.core.recording import MAX_EVENT_BYTES, Recipient, build_event, encode_record, format_java_date
-from opentrail.core.recording.rules import RecordRules, parse_rules
+from opentrail.core.recording.rules import RecordRules
 from opentrail.core.wire.calls import ApiCall, Outcome
 from opentrail.core.wire.model import Shape
 from opentrail.server.catalog import BotocoreCatalog
+from opentrail.server.recording_rules import load_rules
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 RECORDS = REPOSITORY.parent / "shared" / "data" / "records"
@@ -37,8 +38,7 @@ ALICE = Identity(
 
 @pytest.fixture(scope="module")
 def rules() -> RecordRules:
-    path = REPOSITORY / "src" / "opentrail" / "server" / "record_rules.json"
-    return parse_rules(json.loads(path.read_text()))
+    return load_rules()
 
 
 def make_call(

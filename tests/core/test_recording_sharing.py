@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import uuid
 from datetime import UTC, datetime
-from importlib.resources import files
 from typing import Any
 
 import pytest
@@ -14,9 +12,9 @@ from opentrail.core.errors import ServiceFault
 from opentrail.core.http import Headers, HttpRequest
 from opentrail.core.identity import ANONYMOUS, Identity, IdentityType, root_identity, service_identity
 from opentrail.core.recording import build_event, choose_recipient, shared_copy
-from opentrail.core.recording.rules import parse_rules
 from opentrail.core.wire.calls import ApiCall, Outcome
 from opentrail.server.catalog import BotocoreCatalog
+from opentrail.server.recording_rules import load_rules
 
 CALLER, OWNER, THIRD = "111111111111", "222222222222", "333333333333"
 USER = Identity(
@@ -27,7 +25,7 @@ USER = Identity(
     access_key_id="AKIAEXAMPLE",
     user_name="alice",
 )
-RULES = parse_rules(json.loads((files("opentrail.server") / "record_rules.json").read_bytes()))
+RULES = load_rules()
 EVENT_ID = "8f4c1f6e-5f0c-4a4b-9d0c-0d8f3b1f2a3b"
 
 

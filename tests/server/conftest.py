@@ -404,3 +404,21 @@ def run_opentrail(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[s
         )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def boto3_client() -> Callable[..., Any]:
+    """Make boto3 clients: ``boto3_client(service, url, key)``."""
+    return connect
+
+
+@pytest.fixture(scope="session")
+def make_key() -> Callable[[str, str], Key]:
+    """An access key out of its ID and secret."""
+    return lambda key_id, secret: Key(id=key_id, secret=secret)
+
+
+@pytest.fixture(scope="session")
+def sign_request() -> Callable[..., AWSPreparedRequest]:
+    """A signed request: ``sign_request(key, method, url, service=...)``."""
+    return Key.sign

@@ -108,6 +108,16 @@ def test_a_large_message_goes_without_its_conditions_and_statements() -> None:
     assert (opened["matchedStatements"], opened["explicitDeny"]) == ({"items": []}, True)
 
 
+def test_an_endless_resource_makes_no_endless_header(local: Any) -> None:
+    nobody = local.client("cloudtrail", local.new_user("nobody"))
+    arn = f"arn:aws:cloudtrail:us-east-1:{ACCOUNT}:trail/{os.urandom(50_000).hex()}"
+    code, sealed = refused(nobody.add_tags, ResourceId=arn, TagsList=[{"Key": "a"}])
+    assert (code, len(sealed) <= MAX_CHARACTERS) == ("AccessDeniedException", True)
+    answer = local.client("sts").decode_authorization_message(EncodedMessage=sealed)
+    shown = json.loads(answer["DecodedMessage"])["context"]["resource"]
+    assert arn.startswith(shown)
+
+
 def test_another_accounts_policy_is_not_told() -> None:
     opened = json.loads(MESSAGES.open(ACCOUNT, MESSAGES.seal(decide(bucket_of=OTHER, Principal="*"))) or "")
     assert (opened["matchedStatements"], opened["explicitDeny"]) == ({"items": []}, True)

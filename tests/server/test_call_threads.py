@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from opentrail.server.call_threads import CallThreads
+from opentrail.server.call_threads import CallThreads, waiting_for_client
 
 
 @pytest.fixture
@@ -94,3 +94,24 @@ def test_closing_finishes_what_was_given_out() -> None:
     asyncio.run(main())
     assert sorted(finished) == list(range(20))
     assert not [thread for thread in threads._threads if thread.is_alive()]
+
+
+def test_those_who_wait_for_clients_are_in_nobodys_way(threads: CallThreads) -> None:
+    """However many they are; and when they are back there are no more threads than before."""
+    released = threading.Event()
+
+    def wait() -> None:
+        with waiting_for_client():
+            released.wait(20)
+
+    async def main() -> None:
+        waiting = [threads.run(wait) for _ in range(50)]
+        assert await asyncio.wait_for(threads.run(sum, (1, 2)), 10) == 3
+        released.set()
+        await asyncio.gather(*waiting)
+        for _ in range(200):
+            await threads.run(time.sleep, 0)
+
+    before = threading.active_count()
+    asyncio.run(main())
+    assert threading.active_count() <= before + 4

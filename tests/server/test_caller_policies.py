@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from opentrail.core.policy import PolicyType
 from opentrail.core.recording.sharing import copy_event_id
+from opentrail.server.caller_policies import CompiledPolicies
 from opentrail.server.decision_log import DECISIONS
 from opentrail.server.explanation import explain_event
 
@@ -45,6 +47,14 @@ def session_of(local: Any) -> Callable[[dict[str, Any]], Any]:
 @pytest.fixture
 def admin(local: Any) -> Any:
     return local.new_user("admin", ADMIN)
+
+
+def test_compiled_policies_fill_no_memory() -> None:
+    texts = [document({**ADMIN, "Sid": f"S{number}"}) for number in range(10)]
+    compiled = CompiledPolicies(3 * len(texts[0]))
+    first = [compiled.compile(text, PolicyType.IDENTITY) for text in texts]
+    again = [compiled.compile(text, PolicyType.IDENTITY) for text in reversed(texts)]
+    assert [old is new for old, new in zip(first, reversed(again), strict=True)] == [False] * 7 + [True] * 3
 
 
 def new_role(local: Any, name: str, account_id: str, *statements: dict[str, Any]) -> str:

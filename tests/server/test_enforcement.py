@@ -33,6 +33,7 @@ UNSIGNED = {"sts": {"AssumeRoleWithWebIdentity"}}
 #: Actions that are no operations' names (Service authorization reference), as far as this endpoint asks for them.
 FURTHER_ACTIONS = {
     "cloudtrail": set[str](),
+    "cloudtrail-data": set[str](),
     "iam": {"PassRole"},
     "organizations": set[str](),
     "s3": {

@@ -9,6 +9,8 @@ import socket
 import time
 import urllib.request
 from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -140,6 +142,55 @@ def test_a_connection_is_kept_and_requests_may_be_pipelined(server: Any, whoami:
     assert statuses(server, whoami(close=False) + b"nonsense\r\n\r\n") == [200]
 
 
+def test_requests_that_came_together_are_answered_though_the_last_is_not_all_there(server: Any) -> None:
+    count = 2000  # more bytes than a head may have
+    request = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"
+    with server.connect() as connection:
+        connection.sendall(request * count + request[:20])
+        time.sleep(0.5)
+        connection.sendall(request[20:-4] + b"\r\nConnection: close\r\n\r\n")
+        answers = b"".join(iter(lambda: connection.recv(1 << 16), b""))
+    assert answers.count(b"HTTP/1.1 200 OK") == count + 1
+
+
+def test_a_field_behind_the_body_is_no_header(server: Any) -> None:
+    """Not even where it comes together with the head."""
+    signed = server.sign("GET", "/", service="s3")
+    fields = "".join(f"{name}: {value}\r\n" for name, value in signed.headers.items()).encode()
+    head = b"GET / HTTP/1.1\r\nHost: %b\r\nConnection: close\r\n" % server.url.removeprefix("http://").encode()
+    assert statuses(server, head + fields + b"\r\n") == [200]
+    assert statuses(server, head + b"Transfer-Encoding: chunked\r\n\r\n0\r\n" + fields + b"\r\n") == [403]
+
+
+@pytest.mark.parametrize(
+    "broken", [b"-5\r\nhello\r\n", b'5;a="\r\nhello\r\n', b"5\r\nhello\r\n0\r\n" + b"a: b\r\n" * 10_000]
+)
+@pytest.mark.parametrize("connection", [b"close", b"keep-alive"])
+def test_a_chunked_body_that_cannot_be_read_is_not_waited_for(server: Any, broken: bytes, connection: bytes) -> None:
+    started = time.monotonic()
+    head = b"PUT /edge-bucket/k HTTP/1.1\r\nHost: a\r\nConnection: %b\r\nTransfer-Encoding: chunked\r\n\r\n"
+    data = head % connection + broken
+    assert [status // 100 for status in statuses(server, data)] == [4]
+    assert time.monotonic() - started < 10
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the server's memory from /proc")
+def test_requests_sent_ahead_of_their_answers_wait_outside(serve: Any) -> None:
+    """A client that sends and sends is read as fast as it is answered: what it sends costs the server no memory."""
+    server = serve()
+
+    def resident() -> int:
+        status = Path(f"/proc/{server.process.pid}/status").read_text()
+        return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS"))
+
+    before = resident()
+    with server.connect() as connection:
+        connection.settimeout(1)
+        with suppress(TimeoutError):
+            connection.sendall(b"GET /healthz HTTP/1.1\r\n\r\n" * 400_000)
+        assert resident() - before < 60_000, "kilobytes"
+
+
 def test_every_byte_may_come_alone(server: Any, whoami: Callable[..., bytes]) -> None:
     with server.connect() as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -253,6 +304,15 @@ def test_a_refused_upload_that_comes_all_the_same_is_answered(server: Any) -> No
         assert answer.status == 404
         answer.read()
     connection.close()
+
+
+def test_many_slow_uploads_are_in_nobodys_way(server: Any, on_the_wire: Callable[..., bytes]) -> None:
+    upload = on_the_wire(server.sign("PUT", f"/{BUCKET}/slow", service="s3", body=bytes(2 << 20)), close=False)
+    with ExitStack() as slow:
+        for _ in range(100):
+            slow.enter_context(server.connect()).sendall(upload[:2000])
+        time.sleep(0.5)
+        server.client("s3").put_object(Bucket=BUCKET, Key="quick", Body=b"x")
 
 
 def test_a_slow_body_is_waited_for(server: Any, on_the_wire: Callable[..., bytes]) -> None:

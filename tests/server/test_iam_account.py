@@ -152,6 +152,16 @@ def test_users_change_their_own_passwords(local: Any) -> None:
     assert code_of(iam.change_password, **change) == ("InvalidUserType", 400)
 
 
+def test_a_path_full_of_wildcards_keeps_nobody_from_the_own_password(local: Any) -> None:
+    iam = local.client("iam")
+    iam.create_user(UserName="alice", Path="/a*b?${aws:username}/")
+    made = iam.create_access_key(UserName="alice")["AccessKey"]
+    alice = local.client("iam", type(local.key)(id=made["AccessKeyId"], secret=made["SecretAccessKey"]))
+    iam.create_login_profile(UserName="alice", Password=PASSWORD)
+    iam.update_account_password_policy(AllowUsersToChangePassword=True, MinimumPasswordLength=8)
+    alice.change_password(OldPassword=PASSWORD, NewPassword=OTHER_PASSWORD)
+
+
 def test_no_password_is_in_any_record_or_log(local: Any, caplog: pytest.LogCaptureFixture) -> None:
     iam = local.client("iam")
     key = local.new_user("alice", {"Effect": "Allow", "Action": "iam:*", "Resource": "*"})

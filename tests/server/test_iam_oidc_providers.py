@@ -112,3 +112,17 @@ def test_a_user_may_do_what_its_policy_says_of_the_provider(local: Any) -> None:
     assert alice.get_open_id_connect_provider(OpenIDConnectProviderArn=arns[0])["Url"] == "a.example.com"
     assert code_of(alice.get_open_id_connect_provider, OpenIDConnectProviderArn=arns[1]) == ("AccessDenied", 403)
     assert code_of(alice.delete_open_id_connect_provider, OpenIDConnectProviderArn=arns[0]) == ("AccessDenied", 403)
+
+
+def test_no_other_form_of_its_arn_gets_around_a_deny(local: Any) -> None:
+    iam = local.client("iam")
+    arn = iam.create_open_id_connect_provider(Url="https://idp.example.com", ClientIDList=["web"])[
+        "OpenIDConnectProviderArn"
+    ]
+    everything = {"Effect": "Allow", "Action": "*", "Resource": "*"}
+    alice = local.client("iam", local.new_user("alice", everything, {**everything, "Effect": "Deny", "Resource": arn}))
+    for form in (arn.replace("arn:aws:", "arn:aws-cn:"), arn.replace("arn:aws:", "arn:aws-us-gov:")):
+        change = {"OpenIDConnectProviderArn": form, "ClientID": "evil"}
+        assert code_of(alice.add_client_id_to_open_id_connect_provider, **change) == ("NoSuchEntity", 404)
+        assert code_of(alice.delete_open_id_connect_provider, OpenIDConnectProviderArn=form) == ("NoSuchEntity", 404)
+    assert iam.get_open_id_connect_provider(OpenIDConnectProviderArn=arn)["ClientIDList"] == ["web"]

@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from opentrail.services.iam import simulation
+from opentrail.services.iam import simulation_limits
 
 OTHER = "210987654321"
 ADMINISTRATOR = "arn:aws:iam::aws:policy/AdministratorAccess"
@@ -271,7 +271,7 @@ def test_results_come_in_pages(iam: Any) -> None:
 
 
 def test_a_page_ends_early_where_its_actions_have_many_resources(iam: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(simulation, "DECISIONS_PER_PAGE", 10)
+    monkeypatch.setattr(simulation_limits, "DECISIONS_PER_PAGE", 10)
     request = {
         "PolicyInputList": [document(allow("s3:*"))],
         "ActionNames": [f"s3:Action{number}" for number in range(5)],
@@ -280,6 +280,43 @@ def test_a_page_ends_early_where_its_actions_have_many_resources(iam: Any, monke
     pages = list(iam.get_paginator("simulate_custom_policy").paginate(**request))
     assert [len(page["EvaluationResults"]) for page in pages] == [2, 2, 1]
     assert [each["EvalActionName"] for page in pages for each in page["EvaluationResults"]] == request["ActionNames"]
+
+
+def test_a_page_ends_early_where_policies_are_long(iam: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(simulation_limits, "ELEMENTS_PER_PAGE", 12)
+    actions = [f"s3:Action{number}" for number in range(5)]
+    request = {"PolicyInputList": [document(allow("s3:*"), allow("s3:Get*"), deny("sqs:*"))], "ActionNames": actions}
+    pages = list(iam.get_paginator("simulate_custom_policy").paginate(**request))
+    assert [each["EvalActionName"] for page in pages for each in page["EvaluationResults"]] == actions
+    assert [len(page["EvaluationResults"]) for page in pages] == [2, 2, 1]
+
+
+@pytest.mark.parametrize(
+    ("policy", "more"),
+    [
+        (document(*[allow("*")] * 2000), {"ResourceArns": [f"arn:aws:s3:::b/{number}" for number in range(2000)]}),
+        (
+            document(allow("*", Condition={"StringLike": {"aws:x": "*" + "a?" * 60_000 + "b"}})),
+            {
+                "ContextEntries": [
+                    {"ContextKeyName": "aws:x", "ContextKeyType": "string", "ContextKeyValues": ["a" * 1_000_000]}
+                ]
+            },
+        ),
+    ],
+    ids=["every statement told for every resource", "a long value that almost matches"],
+)
+def test_one_call_cannot_ask_for_hours_of_work(iam: Any, policy: str, more: Mapping[str, Any]) -> None:
+    code, message = fault_of(iam.simulate_custom_policy, PolicyInputList=[policy], ActionNames=["s3:GetObject"], **more)
+    assert (code, message.partition(":")[0]) == ("InvalidInput", "ResourceArns")
+
+
+@pytest.mark.parametrize("operation", ["simulate_custom_policy", "get_context_keys_for_custom_policy"])
+def test_no_call_brings_more_policies_than_anybody_has(iam: Any, operation: str) -> None:
+    policies = [document(allow("s3:*", "arn:aws:s3:::" + "b" * 100_000))] * 11
+    actions = {"ActionNames": ["s3:GetObject"]} if operation.startswith("simulate") else {}
+    code, message = fault_of(getattr(iam, operation), PolicyInputList=policies, **actions)
+    assert (code, message.partition(":")[0]) == ("InvalidInput", "PolicyInputList")
 
 
 JSON = st.recursive(

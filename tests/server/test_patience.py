@@ -88,6 +88,14 @@ def test_a_body_that_does_not_come_is_a_recorded_timeout(hasty: Any, on_the_wire
     assert "Contents" not in hasty.client("s3").list_objects_v2(Bucket="bucket")
 
 
+def test_a_last_request_whose_body_does_not_come(hasty: Any, on_the_wire: Callable[..., bytes]) -> None:
+    hasty.client("s3").create_bucket(Bucket="bucket")
+    request = on_the_wire(hasty.sign("PUT", "/bucket/key", service="s3", body=bytes(1000)), close=True)
+    data, seconds = talk(hasty.port, request[:-500])
+    assert b"<Code>RequestTimeout</Code>" in data
+    assert seconds < 3
+
+
 def test_a_body_that_comes_slowly_is_no_timeout(hasty: Any, on_the_wire: Callable[..., bytes]) -> None:
     hasty.client("s3").create_bucket(Bucket="bucket")
     request = on_the_wire(hasty.sign("PUT", "/bucket/key", service="s3", body=bytes(1000)))

@@ -113,7 +113,7 @@ CASES = {
         status=501,
         source="ec2",
         name="DescribeInstances",
-        error="NotImplemented",
+        error="Server.NotImplemented",
     ),
     "ec2: malformed": Case(
         service="ec2",
@@ -122,7 +122,7 @@ CASES = {
         status=400,
         source="ec2",
         name="RunInstances",
-        error="InvalidParameterValue",
+        error="Client.InvalidParameterValue",
     ),
     "ec2: unknown operation": Case(
         service="ec2",
@@ -131,7 +131,7 @@ CASES = {
         status=400,
         source="ec2",
         name="Dance",
-        error="InvalidAction",
+        error="Client.InvalidAction",
     ),
     "json: good": Case(
         service="cloudtrail",

@@ -10,6 +10,7 @@ import pytest
 
 from opentrail.core.errors import ConfigError
 from opentrail.server.config import Settings, load_settings, parse_duration, parse_size
+from opentrail.server.upstream_settings import Upstream
 
 # setting -> (a good value as text, what it becomes, values that are refused)
 VALUES: dict[str, tuple[str, Any, tuple[str, ...]]] = {
@@ -23,9 +24,17 @@ VALUES: dict[str, tuple[str, Any, tuple[str, ...]]] = {
     "digest_interval": ("2h", 7200, ("0s", "h")),
     "on_journal_failure": ("pass", "pass", ("ignore", "", "REFUSE")),
     "key_passphrase_file": ("/secret", Path("/secret"), ("",)),
+    "record_rules": ("/rules", Path("/rules"), ("",)),
     "tls_cert": ("/cert", Path("/cert"), ("",)),
     "tls_key": ("/key", Path("/key"), ("",)),
     "domains": ("a.example, b.example,", ("a.example", "b.example"), ()),
+    "upstream": (
+        "s3=http://h:1",
+        (Upstream(service="s3", host="h", port=1),),
+        ("s3=h", "s3", "s3=http://h/path", "S 3=http://h"),
+    ),
+    "own": ("sts, iam", ("sts", "iam"), ()),
+    "own_buckets": ("logs", ("logs",), ()),
     "log_format": ("json", "json", ("xml",)),
     "log_level": ("warning", "warning", ("loud",)),
     "max_header_bytes": ("64KB", 65536, ("0", "lots", "1e6")),

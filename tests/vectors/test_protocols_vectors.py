@@ -30,6 +30,7 @@ from opentrail.core.http import Headers, HttpRequest, HttpResponse
 from opentrail.core.wire.faults import format_fault
 from opentrail.core.wire.model import ServiceModel, Shape
 from opentrail.core.wire.protocols import format_response, parse_request
+from opentrail.core.wire.responses import parse_response
 from opentrail.core.wire.routing import Route, Scope, identify
 
 _FOLDER = Path(__file__).resolve().parents[2] / "../shared/data/protocols"
@@ -324,3 +325,53 @@ def test_botocore_reads_the_error_out_of_our_response(suite: dict[str, Any], cas
     assert parsed["ResponseMetadata"]["RequestId"] == "request-id"
     members = _plain(_parse(model, response, model.shape_for(shape.name)))
     assert {name: members.get(name) for name in case["error"]} == case["error"]
+
+
+# ----------------------------------------------------------------------------- responses that someone else wrote
+
+
+def _answer(case: Mapping[str, Any], protocol: str) -> tuple[int, Headers, bytes]:
+    response = case["response"]
+    body = response.get("body", "").encode()
+    headers = Headers((name.lower(), value) for name, value in response.get("headers", {}).items())
+    return response["status_code"], headers, b64decode(body) if protocol.endswith("cbor") else body
+
+
+@pytest.mark.parametrize(("suite", "case"), _results(_cases("output"), errors=False))
+def test_a_response_is_parsed_into_the_result_that_made_it(suite: dict[str, Any], case: dict[str, Any]) -> None:
+    protocol = suite["metadata"]["protocol"]
+    route = _route(ServiceModel(_document(suite, case), "vectors"), protocol)
+    assert route.operation is not None
+    output = route.operation.output
+    status, headers, body = _answer(case, protocol)
+
+    outcome = parse_response(route, status, headers, body)
+
+    expected = _without_nulls(case["result"])
+    actual = _plain(outcome.result)
+    for name, member in output.members.items() if output else ():
+        if member.jsonvalue and name in expected:
+            expected[name] = json.loads(expected[name])  # the case writes the value's JSON
+        if member.streaming or (member.event_stream and name not in actual):
+            expected.pop(name, None)  # a stream is no part of a result
+        if name not in actual and expected.get(name) in ({}, ""):
+            del expected[name]  # botocore shows an empty map of headers, and an empty payload, for none
+    assert outcome.fault is None
+    assert outcome.answer is not None
+    assert actual == expected
+
+
+@pytest.mark.parametrize(("suite", "case"), _results(_cases("output"), errors=True))
+def test_an_error_response_is_parsed_into_its_fault(suite: dict[str, Any], case: dict[str, Any]) -> None:
+    protocol = suite["metadata"]["protocol"]
+    route = _route(ServiceModel(_document(suite, case), "vectors"), protocol)
+
+    outcome = parse_response(route, *_answer(case, protocol))
+
+    assert outcome.result is None
+    assert outcome.fault is not None
+    assert outcome.fault.code == case["errorCode"]
+    assert outcome.fault.message == (case.get("errorMessage") or outcome.fault.message)
+    assert outcome.fault.status == case["response"]["status_code"]
+    fields = _plain(outcome.fault.fields)
+    assert {name: fields.get(name) for name in case["error"]} == case["error"]

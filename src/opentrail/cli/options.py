@@ -26,6 +26,7 @@ def add_settings(parser: argparse.ArgumentParser, names: tuple[str, ...] = ()) -
         parser.add_argument(
             f"--{item.name.replace('_', '-')}",
             dest=f"setting_{item.name}",
+            action="append" if item.name == "upstream" else "store",
             metavar=item.metadata["metavar"],
             help=item.metadata["help"] + shown,
         )
@@ -34,7 +35,7 @@ def add_settings(parser: argparse.ArgumentParser, names: tuple[str, ...] = ()) -
 def read_settings(arguments: argparse.Namespace) -> Settings:
     """The settings out of flags, environment and file.  Raises ``ConfigError``."""
     flags = {
-        name.removeprefix("setting_"): value
+        name.removeprefix("setting_"): " ".join(value) if isinstance(value, list) else value
         for name, value in vars(arguments).items()
         if name.startswith("setting_") and value is not None
     }

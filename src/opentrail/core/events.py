@@ -22,6 +22,7 @@ from opentrail.core.errors import FormatError
 EVENT_VERSION = "1.11"
 MANAGEMENT = "Management"
 DATA = "Data"
+ACTIVITY = "ActivityAuditLog"  # of applications outside AWS, through PutAuditEvents
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +52,7 @@ class Event:
 
     @property
     def category(self) -> str:
-        """``eventCategory``: Management, Data, NetworkActivity or Insight."""
+        """``eventCategory``: Management, Data, NetworkActivity, ActivityAuditLog or Insight."""
         return str(self.record["eventCategory"])
 
     @property

@@ -90,16 +90,41 @@ class ByteStream(Protocol):
         ...
 
 
+class RelayedBody(Protocol):
+    """The body of an answer that comes from elsewhere, part by part."""
+
+    async def read(self) -> bytes:
+        """The next part; ``b""`` when there is no more."""
+        ...
+
+    @property
+    def complete(self) -> bool:
+        """Whether all of it was read, and is good."""
+        ...
+
+    def abandon(self) -> None:
+        """Nobody wants what is left: a ``read`` that waits returns."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of it; always called, once."""
+        ...
+
+
 Body = bytes | Iterator[bytes]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpResponse:
-    """One answer.  A body that is an iterator is streamed; its head then carries ``content-length``."""
+    """One answer.  A body that is an iterator is streamed; its head then carries ``content-length``.
+
+    ``relayed`` stands in the place of a body that comes from elsewhere while it is sent on.
+    """
 
     status: int
     headers: tuple[tuple[str, str], ...] = ()
     body: Body = b""
+    relayed: RelayedBody | None = None
 
     def header(self, name: str) -> str:
         """The first value of the header ``name`` (any case), or the empty string."""

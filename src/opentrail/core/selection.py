@@ -11,6 +11,8 @@ Rules (user guide: "Logging management events", "Filtering data events", "Concep
 * A single-region trail records its home region, a multi-region trail all.  Events of global services are recorded as
   us-east-1 and reach a trail that includes them and is multi-region or at home in us-east-1.
 * The selectors of a trail are alternatives; the conditions of one advanced selector hold together.
+* Events from outside AWS (``ActivityAuditLog``) are selected as management events are: trails have no selectors for
+  them (ADR 14).
 * ``resources.type`` and ``resources.ARN`` must hold for one and the same resource of the record.
 * A field that the record lacks satisfies no selecting operator and no deselecting one's refusal.
 """
@@ -20,7 +22,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
-from opentrail.core.events import DATA, MANAGEMENT
+from opentrail.core.events import ACTIVITY, DATA, MANAGEMENT
 from opentrail.core.selectors import (
     DEFAULT_SELECTORS,
     AdvancedEventSelector,
@@ -114,7 +116,7 @@ class CompiledSelector:
         if not self._reaches(route):
             return False
         answer: bool | None = False
-        for clause in self._clauses.get((route.category, route.read_only), ()):
+        for clause in self._clauses.get(_key(route), ()):
             if clause.takes(route):
                 if clause.condition is None:
                     answer = True
@@ -129,7 +131,7 @@ class CompiledSelector:
             return False
         return any(
             clause.takes(route) and (clause.condition is None or clause.condition(record))
-            for clause in self._clauses.get((route.category, route.read_only), ())
+            for clause in self._clauses.get(_key(route), ())
         )
 
     def _reaches(self, route: Route) -> bool:
@@ -165,6 +167,10 @@ class _Clause(NamedTuple):
 
 
 _Key = tuple[str, bool]  # category, read_only
+
+
+def _key(route: Route) -> _Key:
+    return MANAGEMENT if route.category == ACTIVITY else route.category, route.read_only
 
 
 def _compile_clauses(trail: Trail) -> Mapping[_Key, Sequence[_Clause]]:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from opentrail.core.errors import OpentrailError
-from opentrail.core.http import Headers, HttpRequest, HttpResponse, Tls
+from opentrail.core.http import Headers, HttpRequest, HttpResponse, RelayedBody, Tls
 from opentrail.server.bodies import Receive, RequestBody
 from opentrail.server.call_threads import CallThreads
 from opentrail.server.calls import FrontDoor, handle_call
@@ -89,7 +90,7 @@ def read_request(scope: Scope) -> HttpRequest:
 
 def with_header(response: HttpResponse, name: str, value: str) -> HttpResponse:
     """``response`` with one header more."""
-    return HttpResponse(status=response.status, headers=(*response.headers, (name, value)), body=response.body)
+    return replace(response, headers=(*response.headers, (name, value)))
 
 
 def _answer_whole(scope: Scope, response: HttpResponse) -> bool:
@@ -97,6 +98,7 @@ def _answer_whole(scope: Scope, response: HttpResponse) -> bool:
     answer: WholeAnswer | None = (scope.get("extensions") or {}).get(WHOLE_ANSWER)
     return (
         answer is not None
+        and response.relayed is None
         and isinstance(response.body, bytes)
         and answer(scope, response.status, response.headers, response.body)
     )
@@ -113,6 +115,11 @@ async def send_response(
     """Write ``response``; a streamed body is pulled on a thread, a part at a time, while its client is there."""
     headers = [(name.lower().encode("latin-1"), value.encode("latin-1", "replace")) for name, value in response.headers]
     body = response.body
+    if response.relayed is not None:
+        await send({"type": "http.response.start", "status": response.status, "headers": headers})
+        if await _relay_parts(response.relayed, receive, send):
+            await send({"type": "http.response.body", "body": b""})
+        return
     if isinstance(body, bytes):
         if (
             not head_only
@@ -165,6 +172,22 @@ async def _send_parts(body: Iterator[bytes], receive: Receive, send: Send, threa
     finally:
         gone.cancel()
     return False
+
+
+async def _relay_parts(body: RelayedBody, receive: Receive, send: Send) -> bool:
+    """Send on all parts as they come; False when the client went away or there is no good end: it then ends short."""
+    gone = asyncio.ensure_future(_disconnected(receive))
+    gone.add_done_callback(lambda _gone: body.abandon())
+    try:
+        while part := await body.read():
+            await send({"type": "http.response.body", "body": part, "more_body": True})
+    except OpentrailError as error:
+        log.error("an answer is cut short: %s", error)  # noqa: TRY400  the message says it all
+        return False
+    finally:
+        gone.cancel()
+        await body.close()
+    return body.complete
 
 
 async def _disconnected(receive: Receive) -> None:

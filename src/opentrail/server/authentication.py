@@ -44,6 +44,11 @@ Claim = Authorization | QueryAuthorization
 _REGION = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")  # a region becomes part of object keys
 
 
+def is_region(text: str) -> bool:
+    """Whether ``text`` can be a region's name."""
+    return _REGION.fullmatch(text) is not None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
     """An authenticated caller, the region asked for, and what further checks of the body need.
@@ -154,7 +159,7 @@ def _usable(key: KeyRecord | None, claim: Claim, family: Family, now: datetime) 
 
 def _check_scope(authorization: Authorization, route: Route, family: Family) -> None:
     """The credential scope must be for this service, and for something that can be a region."""
-    if not _REGION.fullmatch(authorization.region):
+    if not is_region(authorization.region):
         code = "AuthorizationHeaderMalformed" if family is Family.S3 else "SignatureDoesNotMatch"
         raise ServiceFault(code, "Credential should be scoped to a valid region.", status=403)
     if authorization.service != route.service.signing_name:

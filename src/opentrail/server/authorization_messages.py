@@ -6,7 +6,7 @@ over deflated JSON, under a key that HKDF (RFC 5869) derives from the installati
 
 Rules: statements of another account's resource policy are not told; a message fits into EncodedMessage (10,240
 characters) and into the 8 KB that many HTTP clients allow a header, so that what is too large goes without its
-conditions, then without its statements.
+conditions, then without its statements, and where what was asked for is no ARN that can be, with its beginning alone.
 
 Source: STS API reference, DecodeAuthorizationMessage; decoded messages as AWS's users quote them.
 """
@@ -30,6 +30,7 @@ HEADER = "x-opentrail-authorization-message"
 MAX_CHARACTERS = 7680
 
 _NONCE_BYTES = 12
+_MAX_RESOURCE_CHARACTERS = 1024  # of a resource that is no ARN anyway: those are shorter than a message
 _MAX_JSON_BYTES = 1 << 20  # a sealed message is our own and is never this large
 
 
@@ -51,6 +52,9 @@ class AuthorizationMessages:
             text = self._seal(account, message)
         if len(text) > MAX_CHARACTERS:
             message["matchedStatements"] = {"items": []}
+            text = self._seal(account, message)
+        if len(text) > MAX_CHARACTERS:
+            message["context"]["resource"] = decision.request.resource[:_MAX_RESOURCE_CHARACTERS]
             text = self._seal(account, message)
         return text
 

@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import Any, Protocol
 
 from opentrail.core.errors import ServiceFault
+from opentrail.server.call_threads import waiting_for_client
 
 READ_AHEAD_BYTES = 1 << 20
 
@@ -86,6 +87,7 @@ class RequestBody:
         self._more = message.get("more_body", False)
         part: bytes = message.get("body", b"")
         if not part and self._more:
+            self._more = False  # nobody waits for the rest a second time
             raise ServiceFault(
                 "RequestTimeout",
                 "Your socket connection to the server was not read from or written to within the timeout period.",
@@ -142,7 +144,8 @@ class StreamedPayload:
                 parts.append(part)
             return b"".join(parts)
         while not self._rest and not self._ended:
-            data = asyncio.run_coroutine_threadsafe(self._body.read_some(), self._loop).result()
+            with waiting_for_client():
+                data = asyncio.run_coroutine_threadsafe(self._body.read_some(), self._loop).result()
             if data:
                 self._rest = self._decoder.feed(data)
             else:

@@ -9,9 +9,9 @@ Source: IAM user guide, "Policies and permissions", "Permissions for temporary s
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 
 from opentrail.core.identity import Identity, IdentityType
 from opentrail.core.organizations import Membership
@@ -19,6 +19,7 @@ from opentrail.core.policy import Policy, PolicyDocument, PolicySet, PolicyType,
 from opentrail.state.grants import NO_GRANTS, Grants, NamedPolicy
 
 MAX_KNOWN = 4096  # access keys whose policies are kept compiled
+MAX_COMPILED_CHARACTERS = 4 << 20  # of the policies' texts; compiled, a text takes up to a hundred times as much
 
 _ROOT_RIGHTS = NamedPolicy(
     name="the root user's own right",
@@ -168,10 +169,33 @@ def resource_policies(resource: str, text: str | None, policy_type: PolicyType) 
     return (Policy(name=name, document=compile_policy(text, policy_type)),)
 
 
-@lru_cache(maxsize=4096)
-def compile_policy(text: str, policy_type: PolicyType) -> PolicyDocument:
-    """``parse_policy``, once for each text."""
-    return parse_policy(text, policy_type)
+class CompiledPolicies:
+    """Documents by their text: those of the last ``max_characters`` of it.  A look needs no lock."""
+
+    def __init__(self, max_characters: int) -> None:
+        self._max_characters = max_characters
+        self._documents: dict[tuple[str, PolicyType], PolicyDocument] = {}
+        self._characters = 0
+        self._lock = threading.Lock()
+
+    def compile(self, text: str, policy_type: PolicyType) -> PolicyDocument:
+        """``parse_policy``, once for each text that is remembered."""
+        document = self._documents.get((text, policy_type))
+        return document or self._remember(text, policy_type, parse_policy(text, policy_type))
+
+    def _remember(self, text: str, policy_type: PolicyType, document: PolicyDocument) -> PolicyDocument:
+        with self._lock:
+            kept = self._documents.setdefault((text, policy_type), document)
+            if kept is document:
+                self._characters += len(text)
+            while self._characters > self._max_characters:
+                oldest = next(iter(self._documents))
+                del self._documents[oldest]
+                self._characters -= len(oldest[0])
+        return kept
+
+
+compile_policy = CompiledPolicies(MAX_COMPILED_CHARACTERS).compile
 
 
 def _without_policies(identity: Identity) -> Standing:

@@ -6,6 +6,7 @@ parse, authorise, (intend,) do, record, answer.  Rules:
 * A call whose caller is proven is recorded whatever comes of it; one whose caller is not is refused, counted, and in no
   trail, as with AWS.
 * ``handle_call`` raises nothing: what nobody foresaw costs its own call a 500 and is recorded like any other fault.
+* A call that is not for a service of its own is done by an upstream (``forwarding``), in the same steps.
 * Nothing cancels a call (``serving``): a client that goes away in the middle leaves a call that is carried out and
   recorded, or one whose body never came, which says so.
 """
@@ -21,12 +22,10 @@ from typing import Any
 from urllib.parse import unquote
 
 from opentrail.core.errors import ServiceFault
-from opentrail.core.events import Event
 from opentrail.core.http import ByteStream, HttpRequest, HttpResponse
-from opentrail.core.recording import Recipient, build_event, choose_recipient
 from opentrail.core.recording.rules import RecordRules
 from opentrail.core.sigv4 import CredentialScope, peek_scope
-from opentrail.core.sigv4.sigv2 import is_query_signed, with_query_headers
+from opentrail.core.sigv4.sigv2 import with_query_headers
 from opentrail.core.wire.calls import ApiCall, Outcome
 from opentrail.core.wire.faults import format_fault
 from opentrail.core.wire.model import ServiceModel
@@ -35,6 +34,7 @@ from opentrail.core.wire.routing import Catalog, Route, Scope, identify, is_form
 from opentrail.server.authentication import DEFAULT_REGION, Authenticator, Caller
 from opentrail.server.authorisation import Authoriser
 from opentrail.server.bodies import BytesPayload, RequestBody, StreamedPayload
+from opentrail.server.call_records import CallRecords, transferred
 from opentrail.server.call_threads import CallThreads
 from opentrail.server.execution import (
     as_fault,
@@ -45,10 +45,15 @@ from opentrail.server.execution import (
     run_handler,
     unknown_operation,
 )
+from opentrail.server.forwarding import Asked, Forward
 from opentrail.server.identifiers import Identifiers
 from opentrail.server.metrics import Metrics
 from opentrail.server.payloads import payload_decoder
 from opentrail.server.recorder import Recorder
+from opentrail.server.upstream_client import AnswerStream
+from opentrail.server.upstream_connection import UpstreamError
+from opentrail.server.upstream_relay import Relay
+from opentrail.server.upstreams import Forwarder
 from opentrail.services.base import OperationEntry, Service
 
 UNSIGNED_FORM_BYTES = 128 << 10  # a web identity's token and policies, percent-encoded, fit
@@ -74,16 +79,27 @@ class FrontDoor:
     health: Callable[[], str]  # what is wrong, or ""
     max_body_bytes: int
     s3_domains: Collection[str]
+    forwarder: Forwarder | None = None  # where calls go that are not for the services above
+
+    @property
+    def records(self) -> CallRecords:
+        """Where the records of calls go."""
+        return CallRecords(recorder=self.recorder, rules=self.rules)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What a call came to.  ``owner`` and ``others`` are those of ``Verdict``; ``carried_out``: an intent was left."""
+    """What a call came to.  ``owner`` and ``others`` are those of ``Verdict``; ``carried_out``: an intent was left.
+
+    ``response`` is an upstream's, and ``stream`` its body where that is not at hand in full.
+    """
 
     outcome: Outcome
     owner: str = ""
     others: tuple[str, ...] = ()
     carried_out: bool = False
+    response: HttpResponse | None = None
+    stream: AnswerStream | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,21 +113,30 @@ class Parsed:
 
 
 async def handle_call(request: HttpRequest, body: RequestBody, door: FrontDoor, now: datetime) -> HttpResponse:
-    """Answer one request; by then its record is durable."""
-    request = with_query_headers(request)
+    """Answer one request; by then its record is durable (of a long answer that an upstream gives: by its end)."""
+    sent, request = request, with_query_headers(request)
     request_id = door.identifiers.request_id()
     before = door.recorder.begin()
+    relayed: Relay | None = None
     try:
         route: Route | None = None
         try:
             route, data = await _identify(request, body, door)
-            caller = await _authenticate(request, data, route, door, now)
+            forward = door.forwarder.begin(route, sent) if door.forwarder is not None else None
+            if forward is None or forward.signs:
+                caller = await _authenticate(request, data, route, door, now)
+            else:
+                caller = await forward.caller(data, now)
         except Exception as error:  # noqa: BLE001  the request boundary: as_fault logs what nobody foresaw
             fault = as_fault(error, "an unproven request", request_id)
             door.metrics.count_refusal(fault.code)
             route = route or _route_of_head(request, door)
             return format_fault(route, fault, request_id, _resource(route), method=request.method)
-        parsed = await _parse(request, body, data, route, caller=caller, door=door, request_id=request_id)
+        if forward is None:
+            parsed = await _parse(request, body, data, route, caller=caller, door=door, request_id=request_id)
+        else:
+            asked = await forward.read(request, body, data, caller)
+            parsed = Parsed(parameters=asked.parameters, body=asked.document, refused=asked.refused)
         call = ApiCall(
             operation=route.operation or unknown_operation(route),
             parameters=parsed.parameters,
@@ -125,16 +150,24 @@ async def handle_call(request: HttpRequest, body: RequestBody, door: FrontDoor, 
             payload=parsed.payload,
         )
         if parsed.refused is not None:
-            answer = Answer(outcome=Outcome(fault=parsed.refused))
+            owner = forward.owner_of(call) if forward is not None else ""
+            answer = Answer(outcome=Outcome(fault=parsed.refused), owner=owner)
+        elif forward is not None:
+            call, answer = await _forward(call, forward, asked, before, door)
         else:
             call, refused = await _introduce(call, route, door)
             answer = refused or await _carry_out(call, route, before, door)
         answer, response = _respond(call, route, answer)
-        response = await _record(call, route, answer, response, body=body, before=before, door=door)
+        if forward is not None and answer.stream is not None:
+            relayed = _relay(call, forward, answer, response, body=body, before=before, door=door)
+            response = replace(response, relayed=relayed)
+        else:
+            response = await _record(call, route, answer, response, body=body, before=before, door=door)
         door.metrics.count_call(route, response.status)
         return response
     finally:
-        door.recorder.end(before)
+        if relayed is None:
+            door.recorder.end(before)
 
 
 async def _identify(request: HttpRequest, body: RequestBody, door: FrontDoor) -> tuple[Route, bytes | None]:
@@ -149,8 +182,10 @@ async def _identify(request: HttpRequest, body: RequestBody, door: FrontDoor) ->
     if claimed is None or claimed.service == "s3":
         scope = Scope(signing_name="s3", region=claimed.region) if claimed else None
         return identify(request, None, scope, door.catalog, s3_domains=door.s3_domains), None
-    data = await body.read_whole(door.max_body_bytes)
     scope = Scope(signing_name=claimed.service, region=claimed.region)
+    if door.forwarder is not None and door.forwarder.streams(claimed.service, body):
+        return identify(request, None, scope, door.catalog), None
+    data = await body.read_whole(door.max_body_bytes)
     try:
         return identify(request, data, scope, door.catalog), data
     except ServiceFault as fault:
@@ -274,12 +309,8 @@ async def _carry_out(call: ApiCall, route: Route, before: int, door: FrontDoor) 
     if verdict.fault is not None:
         return Answer(outcome=Outcome(fault=verdict.fault), owner=owner, others=others)
     if entry.writes:
-        try:
-            recipient = choose_recipient(call, owner, others, refused=False)
-            intent = build_event(call, Outcome(), door.rules, recipient)
-            await door.recorder.intend(intent, before)
-        except Exception as error:  # noqa: BLE001  the request boundary: without an intent nothing is carried out
-            fault = as_fault(error, call.operation.name, call.request_id)
+        fault = await door.records.intend(call, owner, others, before)
+        if fault is not None:
             return Answer(outcome=Outcome(fault=fault), owner=owner, others=others)
     if entry.begin is not None:
         outcome = await door.threads.begin(begin_handler, call, entry, service.deps)
@@ -290,8 +321,70 @@ async def _carry_out(call: ApiCall, route: Route, before: int, door: FrontDoor) 
     return Answer(outcome=outcome, owner=owner, others=others, carried_out=entry.writes)
 
 
+async def _forward(
+    call: ApiCall, forward: Forward, asked: Asked, before: int, door: FrontDoor
+) -> tuple[ApiCall, Answer]:
+    """Let the upstream do the call, if it may; the call then has the request ID that the upstream told."""
+    verdict = await forward.judge(call)
+    owner, others = verdict.owner, verdict.others
+    if verdict.fault is not None:
+        return call, Answer(outcome=Outcome(fault=verdict.fault), owner=owner, others=others)
+    if forward.writes:
+        fault = await door.records.intend(call, owner, others, before)
+        if fault is not None:
+            return call, Answer(outcome=Outcome(fault=fault), owner=owner, others=others)
+    done = await forward.do(call, asked)
+    answer = Answer(
+        outcome=done.outcome,
+        owner=owner,
+        others=others,
+        carried_out=forward.writes,
+        response=done.response,
+        stream=done.stream,
+    )
+    call = replace(call, request_id=done.request_id or call.request_id)
+    if done.stream is not None and not forward.writes:
+        # The client has a part of the answer before there is a record: should we die in between, the intent says so.
+        fault = await door.records.intend(call, owner, others, before)
+        if fault is not None:
+            done.stream.close()
+            return call, Answer(outcome=Outcome(fault=fault), owner=owner, others=others)
+    return call, answer
+
+
+def _relay(
+    call: ApiCall,
+    forward: Forward,
+    answer: Answer,
+    response: HttpResponse,
+    *,
+    body: RequestBody,
+    before: int,
+    door: FrontDoor,
+) -> Relay:
+    """The body of a streamed answer, at whose end the call is recorded."""
+    assert answer.stream is not None, "only a streamed answer is relayed"
+
+    async def finish(passed: int, error: UpstreamError | None) -> None:
+        outcome = answer.outcome if error is None else Outcome(fault=forward.fault(error))
+        if forward.route.service.name == "s3":
+            transfer = transferred(call, body.received, response, passed)
+            outcome = replace(outcome, additional=transfer | dict(outcome.additional))
+        try:
+            fault = await door.records.keep(call, outcome, answer.owner, answer.others, before, happened=True)
+        finally:
+            door.recorder.end(before)
+        if fault is not None:
+            raise fault
+
+    length = response.header("content-length")
+    return Relay(answer.stream, int(length) if length else None, finish)
+
+
 def _respond(call: ApiCall, route: Route, answer: Answer) -> tuple[Answer, HttpResponse]:
     """The answer's response; a result that cannot be written becomes a fault, and the answer then says so."""
+    if answer.response is not None:
+        return answer, answer.response
     outcome = answer.outcome
     if outcome.result is not None:
         try:
@@ -321,47 +414,9 @@ async def _record(
 ) -> HttpResponse:
     """Make the event durable; the answer, or the refusal where that cannot be done."""
     outcome = answer.outcome
-    recipient = choose_recipient(call, answer.owner, answer.others, refused=outcome.fault is not None)
-    if not recipient.account_id:
-        return response  # an unsigned call that reached nobody's resource: no account's trail can hold it
     if route.service.name == "s3":
-        outcome = replace(outcome, additional=_transfer(call, body, response))
-    try:
-        event = _build(call, outcome, door.rules, recipient)
-        await door.recorder.record(event, before, happened=answer.carried_out)
-    except Exception as error:  # noqa: BLE001  the request boundary: without a record there is no answer
-        fault = as_fault(error, call.operation.name, call.request_id)
-        return format_fault(route, fault, call.request_id, _resource(route), method=route.method)
-    return response
-
-
-def _build(call: ApiCall, outcome: Outcome, rules: RecordRules, recipient: Recipient) -> Event:
-    """The event; where a value in it cannot be recorded, the event without parameters and result."""
-    try:
-        return build_event(call, outcome, rules, recipient)
-    except Exception as error:  # noqa: BLE001  what is not foreseen must not cost the record
-        as_fault(error, f"the record of {call.operation.name}", call.request_id)
-        bare = replace(call, parameters={}, raw_body=b"")
-        return build_event(bare, Outcome(result=None, fault=outcome.fault), rules, recipient)
-
-
-def _transfer(call: ApiCall, body: RequestBody, response: HttpResponse) -> dict[str, Any]:
-    """S3's ``additionalEventData``: how the caller was authenticated and what was transferred."""
-    request = call.request
-    signed_in_header = "authorization" in request.headers
-    data: dict[str, Any] = {}
-    if not call.identity.is_anonymous:
-        data["SignatureVersion"] = "SigV2" if is_query_signed(request) else "SigV4"
-    if request.tls is not None:
-        data["CipherSuite"] = request.tls.cipher_suite
-    data["bytesTransferredIn"] = body.received
-    if not call.identity.is_anonymous:
-        data["AuthenticationMethod"] = "AuthHeader" if signed_in_header else "QueryString"
-    data["x-amz-id-2"] = response.header("x-amz-id-2")
-    if request.method == "HEAD":
-        data["bytesTransferredOut"] = 0
-    elif isinstance(response.body, bytes):
-        data["bytesTransferredOut"] = len(response.body)
-    else:
-        data["bytesTransferredOut"] = int(response.header("content-length") or 0)
-    return data
+        outcome = replace(outcome, additional=transferred(call, body.received, response) | dict(outcome.additional))
+    fault = await door.records.keep(call, outcome, answer.owner, answer.others, before, happened=answer.carried_out)
+    if fault is None:
+        return response
+    return format_fault(route, fault, call.request_id, _resource(route), method=route.method)

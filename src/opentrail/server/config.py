@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from opentrail.core.errors import ConfigError
+from opentrail.server.upstream_settings import Upstream, read_upstreams
 
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _SIZES = {"": 1, "b": 1, "kb": 1 << 10, "kib": 1 << 10, "mb": 1 << 20, "mib": 1 << 20, "gb": 1 << 30, "gib": 1 << 30}
@@ -108,6 +109,9 @@ class Settings:
     key_passphrase_file: Path | None = _setting(  # noqa: RUF009  the same
         None, _parse_path, "FILE", "file whose first line encrypts private keys and secrets at rest"
     )
+    record_rules: Path | None = _setting(  # noqa: RUF009  the same
+        None, _parse_path, "FILE", "JSON file with rules of records beside those that come with it (docs/records.md)"
+    )
     tls_cert: Path | None = _setting(  # noqa: RUF009  the same
         None, _parse_path, "FILE", "certificate chain in PEM; with it, TLS is served"
     )
@@ -119,6 +123,25 @@ class Settings:
         _parse_list,
         "NAMES",
         "comma-separated names under which bucket.NAME means the bucket (S3 virtual hosts)",
+    )
+    upstream: tuple[Upstream, ...] = _setting(
+        (),
+        str,
+        "SERVICE=URL",
+        "where calls to a service are forwarded to, such as s3=http://seaweed:8333; * is every service that is not "
+        "Opentrail's own; may be repeated (docs/upstreams.md has its further options)",
+    )
+    own: tuple[str, ...] = _setting(
+        (),
+        _parse_list,
+        "NAMES",
+        "comma-separated services that Opentrail answers itself (default: those it has and no --upstream names)",
+    )
+    own_buckets: tuple[str, ...] = _setting(
+        (),
+        _parse_list,
+        "NAMES",
+        "comma-separated buckets that stay Opentrail's own where S3 is forwarded (for log files)",
     )
     log_format: str = _setting("text", _one_of("text", "json"), "text|json", "form of the log on standard error")
     log_level: str = _setting(
@@ -153,6 +176,9 @@ def load_settings(flags: Mapping[str, str], environ: Mapping[str, str], config_f
     for item in fields(Settings):
         dashed = item.name.replace("_", "-")
         variable = f"OPENTRAIL_{item.name.upper()}"
+        if item.name == "upstream":
+            values["upstream"] = read_upstreams(flags.get("upstream", ""), environ, table.get("upstream"), config_file)
+            continue
         if item.name in flags:
             source, text = f"--{dashed}", flags[item.name]
         elif variable in environ:

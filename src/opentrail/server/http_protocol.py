@@ -5,7 +5,8 @@
 * A client that lets the connection wait loses it (``check_patience``): one that does not finish its head, one that does
   not read its answer.  One that does not send the body it announced has its call answered first: the application gets
   an empty part where more was to come.
-* No connection is upgraded.
+* Of a client that sends requests ahead of their answers nothing more is read until the last of them has its turn.
+* No connection is upgraded, and no field behind a chunked body is a header (RFC 9110, section 6.5.1).
 * An answer that is at hand in full leaves in one write, through the scope's extension ``opentrail.whole_answer``: half
   the system calls of two ASGI messages, and no client ever sees a head whose body a crash has kept back.
 * The ASGI scope carries the connection's TLS version and cipher suite (the ASGI TLS extension), for ``tlsDetails``.
@@ -13,9 +14,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from typing import Any
 
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 CLIENT_TIMEOUT_SECONDS = 60
@@ -41,6 +43,7 @@ class EndpointProtocol(HttpToolsProtocol):
         self._max_header_bytes: int = config.app.max_header_bytes
         self._head_bytes = 0  # of the head that is being read; what the parser holds back counts as well
         self._in_head = True
+        self._one_ended = False  # a request, within the bytes that are being read
         self._too_large = False
         self._refused = False
         self._heard_at = self.loop.time()
@@ -51,6 +54,7 @@ class EndpointProtocol(HttpToolsProtocol):
     def connection_made(self, transport: Any) -> None:
         """A client connected: note its TLS parameters."""
         super().connection_made(transport)
+        self.flow = _Flow(transport, self.pipeline)
         self._extensions[WHOLE_ANSWER] = self._answer_whole
         ssl_object = transport.get_extra_info("ssl_object")
         if ssl_object is not None:
@@ -67,11 +71,13 @@ class EndpointProtocol(HttpToolsProtocol):
         self.scope["extensions"] = self._extensions
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """One header is complete."""
+        """One header, or one field behind a chunked body, is complete."""
         self._head_bytes += len(name) + len(value) + 4
         if self._head_bytes + len(self.url) > self._max_header_bytes:
             self._too_large = True
             raise ValueError("the head is too large")  # stops the parser, which calls send_400_response
+        if not self._in_head:
+            return  # a trailer field of a chunked body: taken for a header it would be what no signature covers
         if len(name) == 17 and name.lower() == b"transfer-encoding" and value.lower() != b"chunked":
             raise ValueError("a body that ends where the connection does")  # RFC 9112, 6.3: refused
         super().on_header(name, value)
@@ -85,6 +91,11 @@ class EndpointProtocol(HttpToolsProtocol):
         super().on_headers_complete()
         if upgrade:  # not taken: this request is answered, but the parser reads no further one
             self.cycle.keep_alive = False
+
+    def on_message_complete(self) -> None:
+        """The body is complete."""
+        self._one_ended = True
+        super().on_message_complete()
 
     def _answer_whole(
         self, scope: dict[str, Any], status: int, headers: tuple[tuple[str, str], ...], body: bytes
@@ -124,8 +135,9 @@ class EndpointProtocol(HttpToolsProtocol):
         if self._refused:
             return
         self._heard_at = self.loop.time()
+        self._one_ended = False
         super().data_received(data)
-        if self._in_head and not self.transport.is_closing():
+        if self._in_head and not self._one_ended and not self.transport.is_closing():  # else most was that one's
             self._head_bytes += len(data)
             if self._head_bytes > 2 * self._max_header_bytes:  # each byte may count here and in on_header
                 self._too_large = True
@@ -139,6 +151,8 @@ class EndpointProtocol(HttpToolsProtocol):
         if self.cycle is not None and not self.cycle.response_complete:
             # A request before this one is being answered, and a refusal now would be taken for its answer.
             self.cycle.keep_alive = False
+            if self.cycle.more_body:  # it is what cannot be read: nothing more is worth waiting for
+                self._heard_at -= CLIENT_TIMEOUT_SECONDS
             return
         status, content_type, body = "400 Bad Request", "text/plain; charset=utf-8", msg.encode()
         if self._too_large:
@@ -177,3 +191,16 @@ class EndpointProtocol(HttpToolsProtocol):
             self._body_given_up = True
             cycle.keep_alive = False
             cycle.message_event.set()
+
+
+class _Flow(FlowControl):
+    """uvicorn's, but that it would read on with each answer, however many requests wait for theirs."""
+
+    def __init__(self, transport: Any, pipeline: Sized) -> None:
+        super().__init__(transport)
+        self._pipeline = pipeline
+
+    def resume_reading(self) -> None:
+        """Read on, unless a request waits already."""
+        if not self._pipeline:
+            super().resume_reading()

@@ -25,6 +25,7 @@ from opentrail.state.account_settings import AccountSettings
 from opentrail.state.accounts import Accounts
 from opentrail.state.aws_managed_policies import aws_managed_policies
 from opentrail.state.buckets import Buckets
+from opentrail.state.channels import AcceptedEvents, Channels
 from opentrail.state.credential_reports import CredentialReports
 from opentrail.state.database import open_database
 from opentrail.state.deliveries import Deliveries
@@ -74,6 +75,8 @@ class Installation:
     trails: Trails
     deliveries: Deliveries
     buckets: Buckets
+    channels: Channels
+    accepted_events: AcceptedEvents
     store: ObjectStore
     keys: RsaKeyFiles
     ledger: Ledger
@@ -143,6 +146,8 @@ def open_installation(settings: Settings, clock: Callable[[], datetime]) -> Iter
             trails=Trails(engine),
             deliveries=deliveries,
             buckets=Buckets(engine),
+            channels=Channels(engine),
+            accepted_events=AcceptedEvents(engine),
             store=store,
             keys=RsaKeyFiles(folder / "keys", passphrase=passphrase),
             ledger=ledger,

@@ -55,6 +55,12 @@ def _refuse_missing(_operation: Operation, violations: Sequence[Violation]) -> S
     return ServiceFault("ValidationException", format_violations(missing)) if missing else None
 
 
+def _refuse_invalid(_operation: Operation, violations: Sequence[Violation]) -> ServiceFault | None:
+    """The model wants a channel's ARN; the service takes its ID as well, and has words of its own for neither."""
+    refused = [each for each in violations if each.is_null or each.path != "channelArn"]
+    return ServiceFault("ValidationException", format_violations(refused)) if refused else None
+
+
 def _refuse_incomplete_document(operation: Operation, violations: Sequence[Violation]) -> ServiceFault | None:
     shape = operation.input
     payload = shape.payload if shape is not None else ""
@@ -72,6 +78,7 @@ def _refuse_incomplete_document(operation: Operation, violations: Sequence[Viola
 
 CHECKED: Mapping[str, Refuse] = {
     "cloudtrail": _refuse_missing,
+    "cloudtrail-data": _refuse_invalid,
     "iam": _refuse_all,
     "organizations": _refuse_with_reason,
     "s3": _refuse_incomplete_document,

@@ -18,6 +18,11 @@ class Decoder:
         self._chunks = chunks
         self.length = length
 
+    @property
+    def trailers(self) -> dict[str, str]:
+        """The trailers that a chunked payload came with; complete once ``finish`` returned."""
+        return self._chunks.trailers if self._chunks else {}
+
     def feed(self, data: bytes) -> bytes:
         """The payload bytes within ``data``.  Raises ``ServiceFault``."""
         payload = self._chunks.feed(data) if self._chunks else data

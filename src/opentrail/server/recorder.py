@@ -11,6 +11,7 @@ Rules:
   the process dies before that, its intent becomes an event at the next start (``recover``).
 * What a call in flight still needs is kept for it: the trails of the generation in which it began, and its intent in
   the journal (``oldest_generation``, ``oldest_open_intent``).
+* Events that a call brings with it (PutAuditEvents) are durable before the call itself is (``record_all_now``).
 * Nothing here blocks the event loop: ``intend`` and ``record`` await; the ``..._now`` forms and ``pay`` are for
   threads.
 """
@@ -21,14 +22,15 @@ import asyncio
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
-from functools import lru_cache
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 from opentrail.core.errors import JournalError, ServiceFault
 from opentrail.core.events import EntryRoute, Event, Receiver, format_route, parse_event, parse_route, parse_time
 from opentrail.core.recording import encode_record, without_outcome
-from opentrail.journal.base import Entry, EntryKind, Journal, entry_size
+from opentrail.journal.base import Entry, EntryKind, Journal, StoredEntry, entry_size
 from opentrail.journal.group_commit import GroupCommit
 
 log = logging.getLogger("opentrail.recorder")
@@ -144,6 +146,36 @@ class Recorder:
             self._miss(entry, before, happened=happened, error=error)
         else:
             self._close(entry)
+
+    def record_all_now(self, events: Sequence[Event]) -> frozenset[int]:
+        """Make events durable that a call brought with it, from a thread; the places of those that could not be.
+
+        What is missed is not owed: the caller is told, and may bring it again.
+        """
+        before = self.begin()
+        missed: dict[int, JournalError] = {}
+        waiting = threading.Semaphore(0)
+
+        def done(place: int, _position: int | None, error: JournalError | None) -> None:
+            if error is not None:
+                missed[place] = error
+            waiting.release()
+
+        for place, event in enumerate(events):
+            entry = self._entry(EntryKind.EVENT, event, before)
+            try:
+                self._commit.submit(entry, partial(done, place))
+            except JournalError as error:
+                done(place, None, error)
+        for _ in events:
+            waiting.acquire()
+        self.end(before)
+        if missed:
+            with suppress(ServiceFault):  # the caller says which they are
+                self._refuse_or_pass(next(iter(missed.values())))
+        elif events:
+            self._note_success()
+        return frozenset(missed)
 
     def pay(self) -> None:
         """Write the owed events, oldest first, as far as the journal takes them; costs nothing where none is owed."""
@@ -278,16 +310,18 @@ class Recorder:
             raise ServiceFault("ServiceUnavailable", text, status=503) from error
 
 
-def recover(journal: Journal) -> int:
+def recover(journal: Journal, seen: Callable[[StoredEntry], None] = lambda _entry: None) -> int:
     """Turn each intent that no event followed into an event that says so; returns how many.
 
-    Runs before the first call is taken.  A crash in between leaves the rest to the next start.
+    Runs before the first call is taken.  A crash in between leaves the rest to the next start.  ``seen`` is shown every
+    entry that the journal held.
     """
     intents: dict[bytes, tuple[EntryRoute, int, bytes]] = {}
     position = journal.start - 1
     while position < journal.end:
         for entry in journal.read(position):
             position = entry.position
+            seen(entry)
             if entry.kind is EntryKind.INTENT:
                 intents[entry.event_id] = (parse_route(entry.route), entry.event_time_ms, bytes(entry.payload))
             else:

@@ -9,13 +9,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.resources import files
 from typing import Any
 
-import orjson
-
 from opentrail.core.errors import ConfigError, JournalError, StorageError
-from opentrail.core.recording.rules import RecordRules, parse_rules
+from opentrail.core.events import ACTIVITY
+from opentrail.core.recording.rules import RecordRules
 from opentrail.delivery.courier import Courier, Delivery
 from opentrail.delivery.follower import LogFileFollower
 from opentrail.delivery.worker import DeliveryWorker, Rounds
@@ -32,16 +30,21 @@ from opentrail.server.catalog import BotocoreCatalog
 from opentrail.server.config import Settings
 from opentrail.server.control import Command
 from opentrail.server.decision_log import DecisionLog
+from opentrail.server.forwarding import ForwardingDeps
 from opentrail.server.identifiers import Identifiers
 from opentrail.server.installation import Installation, Wakeup, open_installation
 from opentrail.server.memberships import Memberships
 from opentrail.server.metrics import Metrics, Reading
 from opentrail.server.openid_keys import OpenIdKeys
 from opentrail.server.recorder import Recorder, recover
+from opentrail.server.recording_rules import load_rules
 from opentrail.server.service_calls import LogBucket, ServiceCaller
 from opentrail.server.service_table import REQUEST_KEYS, SERVICES
+from opentrail.server.upstream_callers import Strangers
+from opentrail.server.upstreams import Forwarder, answered_services, own_services
 from opentrail.services.base import Service
 from opentrail.services.cloudtrail import CloudTrailDeps
+from opentrail.services.cloudtrail_data import CloudTrailDataDeps
 from opentrail.services.iam import IamDeps
 from opentrail.services.iam.account_state import AccountState
 from opentrail.services.organizations import OrganizationsDeps
@@ -52,6 +55,7 @@ from opentrail.state.principal_names import PrincipalNames
 
 log = logging.getLogger("opentrail.runtime")
 
+_ACTIVITY = f"|{ACTIVITY}|".encode()  # in the routes of events that PutAuditEvents brought
 CALL_THREADS = 64  # blocking calls wait for the disk together: the more wait, the fewer flushes each one costs
 
 
@@ -176,7 +180,7 @@ def _build_endpoint(installation: Installation, clock: Callable[[], datetime]) -
         organization_of=Memberships(installation.organizations).organization_of,
     )
     catalog = BotocoreCatalog()
-    rules = parse_rules(orjson.loads((files("opentrail.server") / "record_rules.json").read_bytes()))
+    rules = load_rules(settings.record_rules)
     authoriser = _build_authoriser(installation, clock)
     services: dict[str, Service[Any]] = {}  # filled below: CloudTrail calls S3 through it
     caller = ServiceCaller(
@@ -232,6 +236,15 @@ def _build_endpoint(installation: Installation, clock: Callable[[], datetime]) -
             check_bucket=log_bucket.check,
             public_keys=installation.keys.public_keys,
             authorise=authoriser.refusal,
+            channels=installation.channels,
+            accepted=installation.accepted_events,
+            unique_id_of=names.unique_id_of,
+            arn_of=names.arn_of,
+        ),
+        "cloudtrail-data": CloudTrailDataDeps(
+            channels=installation.channels,
+            accepted=installation.accepted_events,
+            record_events=recorder.record_all_now,
         ),
     }
     for name, operations in SERVICES.items():
@@ -273,7 +286,11 @@ def _build_worker(installation: Installation, endpoint: Endpoint, clock: Callabl
         members=memberships.members,
     )
     follower.find_place()
-    recover(installation.journal)  # after it: what this appends may stand where the journal had lost its end
+    brought: list[bytes] = []
+    recover(  # after it: what this appends may stand where the journal had lost its end
+        installation.journal, lambda entry: brought.append(entry.event_id) if _ACTIVITY in entry.route else None
+    )
+    installation.accepted_events.add_found(brought, clock())  # before anything is trimmed
     courier = Courier(
         ledger=ledger,
         bucket=endpoint.log_bucket,
@@ -314,17 +331,18 @@ def _build_door(
     clock: Callable[[], datetime],
 ) -> FrontDoor:
     identities, commit, recorder = installation.identities, installation.commit, endpoint.recorder
+    authenticator = Authenticator(
+        known_key=identities.known_key,
+        find_key=identities.find_key,
+        known_session=installation.sessions.known,
+        find_session=installation.sessions.find,
+        note_use=identities.note_use,
+        note_role_use=identities.note_role_use,
+    )
     return FrontDoor(
         catalog=endpoint.catalog,
-        services=endpoint.services,
-        authenticator=Authenticator(
-            known_key=identities.known_key,
-            find_key=identities.find_key,
-            known_session=installation.sessions.known,
-            find_session=installation.sessions.find,
-            note_use=identities.note_use,
-            note_role_use=identities.note_role_use,
-        ),
+        services=answered_services(endpoint.services, installation.settings),
+        authenticator=authenticator,
         authoriser=endpoint.authoriser,
         recorder=recorder,
         rules=endpoint.rules,
@@ -335,6 +353,30 @@ def _build_door(
         health=lambda: _health(commit, recorder, worker),
         max_body_bytes=installation.settings.max_body_bytes,
         s3_domains=installation.settings.domains,
+        forwarder=_build_forwarder(installation, endpoint, authenticator, threads),
+    )
+
+
+def _build_forwarder(
+    installation: Installation, endpoint: Endpoint, authenticator: Authenticator, threads: CallThreads
+) -> Forwarder | None:
+    settings = installation.settings
+    if not settings.upstream:
+        return None
+    return Forwarder(
+        upstreams=settings.upstream,
+        own=own_services(SERVICES, settings),
+        own_buckets=settings.own_buckets,
+        catalog=endpoint.catalog,
+        deps=ForwardingDeps(
+            authenticator=authenticator,
+            authoriser=endpoint.authoriser,
+            threads=threads,
+            rules=endpoint.rules,
+            strangers=Strangers(),
+            account_id=installation.account_id,
+            max_body_bytes=settings.max_body_bytes,
+        ),
     )
 
 

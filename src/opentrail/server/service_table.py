@@ -6,6 +6,7 @@ from typing import Any
 from opentrail.server.condition_context import RequestKeys
 from opentrail.services.base import OperationEntry
 from opentrail.services.cloudtrail import CLOUDTRAIL_OPERATIONS
+from opentrail.services.cloudtrail_data import CLOUDTRAIL_DATA_OPERATIONS
 from opentrail.services.iam import IAM_OPERATIONS
 from opentrail.services.organizations import ORGANIZATIONS_OPERATIONS
 from opentrail.services.s3 import S3_OPERATIONS
@@ -14,6 +15,7 @@ from opentrail.services.sts import STS_OPERATIONS
 
 SERVICES: Mapping[str, Mapping[str, OperationEntry[Any]]] = {
     "cloudtrail": CLOUDTRAIL_OPERATIONS,
+    "cloudtrail-data": CLOUDTRAIL_DATA_OPERATIONS,
     "iam": IAM_OPERATIONS,
     "organizations": ORGANIZATIONS_OPERATIONS,
     "s3": S3_OPERATIONS,

@@ -1,4 +1,4 @@
-"""Running the endpoint: the socket, uvicorn, the control socket, signals, and a clean end."""
+"""Running the endpoint, as a process or on a thread of another: the socket, uvicorn, signals, and a clean end."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import os
 import signal
 import socket
 import ssl
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
@@ -28,6 +30,7 @@ log = logging.getLogger("opentrail.serving")
 
 GRACE_SECONDS = 30  # how long clients may take to finish their calls after a signal
 _FAREWELL_SECONDS = 0.5
+_START_STEP_SECONDS = 0.2
 _PATIENCE_TICKS = 50  # connections are looked at every so many tenths of a second
 
 
@@ -41,6 +44,41 @@ def serve(settings: Settings, announce: Callable[[str], None]) -> int:
         set_pace()
         server.run(sockets=[listener])
         return 1 if runtime.door.health() else 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThreadedEndpoint:
+    """An endpoint that a thread of this process serves; ``loop`` is that thread's."""
+
+    url: str
+    runtime: Runtime
+    loop: asyncio.AbstractEventLoop
+
+
+@contextmanager
+def serve_on_thread(settings: Settings) -> Iterator[ThreadedEndpoint]:
+    """Serve on a thread until the block is left; signals stay with whoever has them.  Raises ``ConfigError``."""
+    listener = _listen(settings)
+    with listener, open_runtime(settings) as runtime:
+        url = f"{settings.scheme}://{_url_host(settings.host)}:{listener.getsockname()[1]}"
+        started = threading.Event()
+        loops: list[asyncio.AbstractEventLoop] = []
+
+        def tell() -> None:
+            loops.append(asyncio.get_running_loop())
+            started.set()
+
+        server = EndpointServer(runtime, _config(settings, runtime), tell)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="endpoint", daemon=True)
+        thread.start()
+        while not started.wait(_START_STEP_SECONDS):
+            if not thread.is_alive():
+                raise ConfigError(f"the endpoint did not start on {url}")
+        try:
+            yield ThreadedEndpoint(url=url, runtime=runtime, loop=loops[0])
+        finally:
+            server.should_exit = True
+            thread.join()
 
 
 class EndpointServer(uvicorn.Server):
@@ -73,6 +111,8 @@ class EndpointServer(uvicorn.Server):
         await super().shutdown(sockets)
         grace.cancel()
         farewell.cancel()
+        if self._runtime.door.forwarder is not None:
+            self._runtime.door.forwarder.close()
         await loop.run_in_executor(None, self._runtime.worker.stop)
         await self._control.stop()
         self._runtime.wakeup.notify = None
@@ -107,6 +147,9 @@ class EndpointServer(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         """SIGINT and SIGTERM end the server cleanly, and with it the process, by its exit code."""
+        if threading.current_thread() is not threading.main_thread():
+            yield  # another thread's process: its signals are its own
+            return
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self.handle_exit, number, None)

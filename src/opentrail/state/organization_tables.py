@@ -34,6 +34,7 @@ from opentrail.core.organizations import (
     ServiceAccess,
     Unit,
 )
+from opentrail.state.accounts import accounts
 from opentrail.state.columns import Instant, JsonList, JsonObject
 from opentrail.state.database import metadata
 
@@ -41,7 +42,7 @@ organization_heads = Table(
     "organizations",
     metadata,
     Column("organization_id", String, primary_key=True),
-    Column("management_account_id", ForeignKey("accounts.account_id"), nullable=False),
+    Column("management_account_id", ForeignKey(accounts.c.account_id), nullable=False),
     Column("feature_set", String, nullable=False),
     Column("policy_types", JsonList, nullable=False),  # those enabled in the root
     Column("revision", BigInteger, nullable=False),  # goes up with every change
@@ -102,7 +103,7 @@ PARTS = (
         key=("account_id",),
         table=_table(
             "organization_members",
-            Column("account_id", ForeignKey("accounts.account_id"), primary_key=True),
+            Column("account_id", ForeignKey(accounts.c.account_id), primary_key=True),
             Column("joined_method", String, nullable=False),
             Column("joined", Instant, nullable=False),
             *_place_columns(),
@@ -139,7 +140,7 @@ PARTS = (
         key=("account_id", "service_principal"),
         table=_table(
             "organization_delegations",
-            Column("account_id", ForeignKey("accounts.account_id"), primary_key=True),
+            Column("account_id", ForeignKey(accounts.c.account_id), primary_key=True),
             Column("service_principal", String, primary_key=True),
             Column("enabled", Instant, nullable=False),
         ),
@@ -151,7 +152,7 @@ PARTS = (
         table=_table(
             "organization_invitations",
             Column("handshake_id", String, primary_key=True),
-            Column("account_id", ForeignKey("accounts.account_id"), nullable=False),
+            Column("account_id", ForeignKey(accounts.c.account_id), nullable=False),
             Column("target_type", String, nullable=False),
             Column("target", String, nullable=False),
             Column("notes", String, nullable=False),

@@ -71,6 +71,8 @@ class Backlog:
         reached = threading.Event()
         self._queue.put(reached)
         while not reached.wait(PATIENCE_SECONDS):
+            if self._final is None and not self._thread.is_alive():
+                return  # closed meanwhile, with every change in its files
             if self._final is not None or self._error is not None:
                 raise StoreError(f"cannot write: {self._final or self._error}", retryable=self._final is None)
 
@@ -80,7 +82,7 @@ class Backlog:
         while self._thread.is_alive():
             self._thread.join(1)
             self._stopping = self._error is not None
-        return self._final is None
+        return self._final is None and self._retiring is None
 
     def _run(self) -> None:
         try:
@@ -93,9 +95,7 @@ class Backlog:
                     self._apply_patiently(record)
                 self._take_off(record)
                 self._log.applied(segment)
-                if self._log.is_due:
-                    self._retiring = self._log.rotate()
-                self._retire_if_applied()
+                self._turn_over()
             self._retire_if_applied()
             self._retiring = self._retiring or self._log.rotate()
             self._retire_if_applied()
@@ -121,6 +121,16 @@ class Backlog:
             if self._changes.get(record.key) is record:
                 del self._changes[record.key]
             self._room.notify_all()
+
+    def _turn_over(self) -> None:
+        """Begin another segment of the log when it is time; what cannot be done now is tried after the next change."""
+        try:
+            if self._log.is_due:
+                self._retiring = self._log.rotate()
+            self._retire_if_applied()
+        except StoreError as error:
+            if not error.retryable:
+                raise
 
     def _retire_if_applied(self) -> None:
         segment = self._retiring

@@ -139,8 +139,11 @@ class WriteLog:
 
     def holds(self, key: str) -> bool:
         """Whether recovery would find a record of ``key``."""
+        segment = (
+            self._segment
+        )  # read in this order, and written in the other, none is missed while one follows another
         old = self._old
-        return key in self._segment.keys or (old is not None and key in old.keys)
+        return key in segment.keys or (old is not None and key in old.keys)
 
     @property
     def is_due(self) -> bool:
@@ -151,22 +154,31 @@ class WriteLog:
         return segment.size > SEGMENT_BYTES or time.monotonic() - segment.started > SEGMENT_SECONDS
 
     def rotate(self) -> Segment | None:
-        """Start another segment; the old one, to be retired once all its records are in files."""
+        """Start another segment; the old one, to be retired once all its records are in files.
+
+        Where that cannot be done now (a full disk), the present one goes on.
+        """
         with self._writer, StoreErrors("write log"):
             if not self._segment.size:
                 return None
-            self._segment, self._old = self._new_segment(), self._segment
-            return self._old
+            following = self._new_segment()
+            self._old = full = self._segment
+            self._segment = following
+            return full
 
     def retire(self, segment: Segment, root: str) -> None:
         """Flush the file system of ``root`` and remove ``segment``."""
+        with StoreErrors("write log"):
+            files = os.open(root, os.O_RDONLY)
         try:
-            _sync_files(root)
+            _sync_files(files)
             os.unlink(segment.path)
             sync_folder(self._folder)
         except OSError as error:
             self._broken = True
             raise flush_error(error) from error
+        finally:
+            os.close(files)
         os.close(segment.descriptor)
         self._old = None
 
@@ -225,7 +237,11 @@ class WriteLog:
         path = f"{self._folder}/{self._number:08d}{_SUFFIX}"
         self._number += 1
         descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND, 0o600)
-        sync_folder(self._folder)
+        try:
+            sync_folder(self._folder)
+        except OSError:
+            os.close(descriptor)
+            raise
         return Segment(path=path, descriptor=descriptor, started=time.monotonic())
 
 
@@ -270,14 +286,10 @@ def _decode_record(body: bytes) -> LogRecord:
     return LogRecord(**orjson.loads(head), data=data)
 
 
-def _sync_files(root: str) -> None:
-    descriptor = os.open(root, os.O_RDONLY)
-    try:
-        if _SYNCFS(descriptor):
-            number = ctypes.get_errno()
-            raise OSError(number, os.strerror(number))
-    finally:
-        os.close(descriptor)
+def _sync_files(descriptor: int) -> None:
+    if _SYNCFS(descriptor):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
 
 
 _SYNCFS: Any = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)

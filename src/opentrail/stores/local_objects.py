@@ -13,7 +13,7 @@ import os
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 from opentrail.core.errors import NoSuchObject, StoreError
@@ -56,6 +56,7 @@ class ObjectFiles:
         self._root = root.rstrip("/") + "/"
         self._others_write = others_write
         self._stripes = tuple(threading.RLock() for _ in range(_STRIPES))
+        self._unborn: set[str] = set()  # paths whose first files are being written where they are to lie
 
     def path_of(self, key: str) -> str:
         """Where ``key`` lies, relative to the root.  Raises ``UnusableKey``."""
@@ -174,10 +175,11 @@ class ObjectFiles:
     def _create(self, path: str, data: bytes, entry: SidecarEntry) -> bool:
         """Write a new object where it is to lie, in half the time; False where something is there, or no folder.
 
-        Readers of this process find the object in memory meanwhile; those of another pass over a file so new.
+        Readers find the object in memory meanwhile.  Those who looked there before it came, and those of another
+        process, pass over a file so new.
         """
         names = self._root + sidecar_path(path), self._root + path
-        with self._lock(path), StoreErrors("put"):
+        with self._lock(path), self._birth(path), StoreErrors("put"):
             try:
                 sidecar = os.open(names[0], NEW, 0o600)
             except (FileExistsError, FileNotFoundError, NotADirectoryError):
@@ -203,11 +205,24 @@ class ObjectFiles:
                 os.close(sidecar)
         return True
 
+    @contextmanager
+    def _birth(self, path: str) -> Iterator[None]:
+        self._unborn.add(path)
+        try:
+            yield
+        finally:
+            self._unborn.discard(path)
+
     def _lock(self, path: str) -> threading.RLock:
         return self._stripes[hash(path) % _STRIPES]
 
     def _is_unborn(self, path: str, status: os.stat_result) -> bool:
-        """Whether another process may still be writing the file: it is new, and nothing is known of it."""
+        """Whether the file is still being written: here, or by another process (new, and nothing is known of it).
+
+        To be asked before its sidecar is read: what is finished in between has changed its size or has its sidecar.
+        """
+        if path in self._unborn:
+            return True
         if not self._others_write or time.time_ns() - status.st_mtime_ns > _BIRTH_NS:
             return False
         return not read_sidecar(self._root + sidecar_path(path))

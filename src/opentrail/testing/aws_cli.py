@@ -7,8 +7,6 @@ import shutil
 import sys
 from pathlib import Path
 
-import pytest
-
 
 def require_aws(version: str) -> Path:
     """The ``aws`` executable: ``newest``, or ``old`` as ``OPENTRAIL_AWSCLI_OLD`` names it; skips without."""
@@ -20,5 +18,7 @@ def require_aws(version: str) -> Path:
         path = str(beside) if beside.exists() else shutil.which("aws")
         reason = "the AWS CLI is not installed"
     if not path or not Path(path).exists():
+        import pytest  # noqa: PLC0415  the benchmarks have none
+
         pytest.skip(reason)
     return Path(path)

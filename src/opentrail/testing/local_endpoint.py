@@ -186,4 +186,12 @@ def run_local_endpoint(settings: Settings, clock: Callable[[], datetime] = utc_n
         runtime = stack.enter_context(open_runtime(settings, clock))
         runtime.wakeup.notify = loop.call_soon_threadsafe
         stack.callback(setattr, runtime.wakeup, "notify", None)
+        stack.callback(lambda: asyncio.run_coroutine_threadsafe(_let_go(runtime), loop).result(60))
         yield LocalEndpoint(runtime, loop)
+
+
+async def _let_go(runtime: Runtime) -> None:
+    """Close the connections to upstreams; the loop needs a turn to see them closed."""
+    if runtime.door.forwarder is not None:
+        runtime.door.forwarder.close()
+        await asyncio.sleep(0.01)

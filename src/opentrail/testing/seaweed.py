@@ -38,11 +38,13 @@ class SeaweedServer:
     def __init__(self, weed: Path, folder: Path) -> None:
         self._folder = folder
         ports = {part: free_port() for part in (*_PARTS, *(f"{part}.grpc" for part in _PARTS))}
-        self._endpoint = f"http://127.0.0.1:{ports['s3']}"
+        self.s3_port = ports["s3"]
+        self.key = dict(_KEY)
+        self._endpoint = f"http://127.0.0.1:{self.s3_port}"
         options = [f"-{part.replace('.grpc', '.port.grpc') if '.' in part else f'{part}.port'}" for part in ports]
         self._command = [str(weed), "server", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"]
         self._command += [f"{option}={port}" for option, port in zip(options, ports.values(), strict=True)]
-        self._command += ["-filer", "-s3", f"-s3.config={folder}/s3.json", "-s3.port.iceberg=0"]
+        self._command += ["-filer", "-s3", f"-s3.config={folder}/s3.json", "-s3.port.iceberg=0", "-s3.port.lance=0"]
         self._command += ["-s3.autoCreateBucket=false", "-master.telemetry=false"]
         self._command += ["-master.volumeSizeLimitMB=64", "-volume.max=50"]
         self._process: subprocess.Popen[bytes] | None = None

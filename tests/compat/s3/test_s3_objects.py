@@ -12,6 +12,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 Fault = Callable[..., Mapping[str, Any]]
+NINES = "9" * 5000  # a number that is longer than Python reads
 
 
 def test_an_object_with_everything_comes_back(s3: Any, bucket: str) -> None:
@@ -78,6 +79,9 @@ def test_what_is_missing_is_named(s3: Any, bucket: str, fault_of: Fault) -> None
         ("bytes=7-100", 7, 10),
         ("bytes=-3", 7, 10),
         ("bytes=-100", 0, 10),
+        (f"bytes=2-{NINES}", 2, 10),
+        (f"bytes=-{NINES}", 0, 10),
+        ("bytes=" + "0" * 5000 + "2-4", 2, 5),
     ],
 )
 def test_ranges(s3: Any, bucket: str, header: str, start: int, end: int) -> None:
@@ -97,7 +101,10 @@ def test_what_is_no_single_range_is_passed_over(s3: Any, bucket: str, header: st
     assert (got["ResponseMetadata"]["HTTPStatusCode"], got["Body"].read()) == (200, b"0123456789")
 
 
-@pytest.mark.parametrize(("body", "header"), [(b"0123456789", "bytes=10-"), (b"", "bytes=0-"), (b"01", "bytes=-0")])
+@pytest.mark.parametrize(
+    ("body", "header"),
+    [(b"0123456789", "bytes=10-"), (b"", "bytes=0-"), (b"01", "bytes=-0"), (b"01", f"bytes={NINES}-")],
+)
 def test_a_range_outside_the_object(s3: Any, bucket: str, fault_of: Fault, body: bytes, header: str) -> None:
     s3.put_object(Bucket=bucket, Key="k", Body=body)
     fault = fault_of(s3.get_object, Bucket=bucket, Key="k", Range=header)

@@ -95,6 +95,12 @@ _GRAMMARS: Mapping[PolicyType, _Grammar] = {
         max_bytes=10_240,
         preamble="The provided policy document does not meet the requirements of the specified policy type. ",
     ),
+    PolicyType.CHANNEL: _Grammar(
+        code="ResourcePolicyNotValidException",
+        has_principal=True,
+        max_bytes=32_768,
+        check_resource=check_complete_resource,
+    ),
 }
 
 

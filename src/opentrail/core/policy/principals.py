@@ -130,8 +130,8 @@ def _aws_place(item: str) -> str:
         arn = parse_arn(item)
     except FormatError:
         return ""
-    if not _ACCOUNT.fullmatch(arn.account) or "*" in arn.resource or "?" in arn.resource:
-        return ""
+    if arn.partition != "aws" or not _ACCOUNT.fullmatch(arn.account) or "*" in arn.resource or "?" in arn.resource:
+        return ""  # an account of another partition is another account, whatever its number
     if arn.service == "iam" and arn.resource == "root":
         return "accounts"
     kinds = {"iam": ("user", "role"), "sts": ("assumed-role", "federated-user")}

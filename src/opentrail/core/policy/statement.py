@@ -32,6 +32,7 @@ class PolicyType(StrEnum):
     TRUST = "trust"  # who may assume a role
     BUCKET = "bucket"  # S3
     CONTROL = "control"  # Organizations
+    CHANNEL = "channel"  # CloudTrail: who may put events into it
 
 
 class Effect(StrEnum):

@@ -6,7 +6,7 @@ A variable without value, or with several, leaves its text unresolved (None): it
 Only policies of version 2012-10-17 know variables; elsewhere the text means itself.
 
 What text with variables comes to is compiled once for each of their values: the same caller's are the same call after
-call.
+call.  All documents share the room for that, and long values get none: who calls chooses some of them.
 
 Source: IAM user guide, "IAM policy elements: Variables and tags".
 """
@@ -26,7 +26,8 @@ Pattern = tuple[Token, ...]
 _VARIABLE = re.compile(r"\$\{([^{}]*)\}")
 _INNER = re.compile(r"\s*([^\s,']+)\s*(?:,\s*'([^']*)'\s*)?")
 _SPECIAL = frozenset("*?$")
-_REMEMBERED_VALUES = 256
+_REMEMBERED = 8192  # texts, of all documents
+_MAX_REMEMBERED_CHARACTERS = 512  # of a text and its values
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,17 @@ class VariableText:
 
 def remember(template: Template, compile_: Callable[[tuple[str, ...]], Matcher | None]) -> VariableText:
     """``template`` with what ``compile_`` makes of its variables' values; None says that they help nothing."""
-    return VariableText(template, lru_cache(maxsize=_REMEMBERED_VALUES)(compile_))
+    room = _MAX_REMEMBERED_CHARACTERS - len(template.text)
+
+    def compiled(values: tuple[str, ...]) -> Matcher | None:
+        return _compiled(compile_, values) if sum(map(len, values)) <= room else compile_(values)
+
+    return VariableText(template, compiled)
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _compiled(compile_: Callable[[tuple[str, ...]], Matcher | None], values: tuple[str, ...]) -> Matcher | None:
+    return compile_(values)
 
 
 def parse_template(text: str, *, variables: bool, wildcards: bool = True) -> Template:

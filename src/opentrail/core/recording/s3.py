@@ -1,8 +1,9 @@
-"""How S3 calls are recorded: as they were sent, not as their model names them.
+"""How calls of Amazon S3 and S3 Control are recorded: as they were sent, not as their model names them.
 
-``requestParameters`` holds the bucket, the key, the Host header, every query parameter by its raw name and the
-``x-amz-`` headers that shape the call; an XML body stands under its root's name.  What authenticates a request
-(signature, credential, token) and what encrypts an object (customer keys) is never recorded.
+``requestParameters`` holds the bucket, the key, the Host header, every query parameter by its raw name (a sub-resource
+is ``""``) and the ``x-amz-`` headers that shape the call; an XML body stands under its root's name, a bucket's policy
+as the object that it is.  What authenticates a request (signature, credential, token, one-time code) and what encrypts
+an object (customer keys) is never recorded; which headers and bodies are not is a table (``record_rules/s3.json``).
 Source: CloudTrail records of S3 as real trails hold them; S3 user guide, "Amazon S3 CloudTrail events".
 """
 
@@ -11,48 +12,41 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl, unquote
-from xml.etree.ElementTree import Element
 
 from opentrail.core.errors import FormatError
-from opentrail.core.wire import codec_json, codec_xml
-from opentrail.core.wire.calls import ApiCall
+from opentrail.core.recording import sent_xml
+from opentrail.core.recording.redaction import collect_texts
+from opentrail.core.recording.rules import OperationFacts
+from opentrail.core.wire import codec_json
+from opentrail.core.wire.calls import ApiCall, Outcome
 from opentrail.core.wire.model import Operation
+from opentrail.core.wire.s3 import bucket_of_host
+from opentrail.core.wire.scalars import text_formatter
 
 _SECRET_QUERY = frozenset(
-    {"x-amz-signature", "x-amz-credential", "x-amz-security-token", "signature", "awsaccesskeyid"}
-)
-_LEFT_OUT_HEADERS = frozenset(
-    {
-        "x-amz-content-sha256",
-        "x-amz-date",
-        "x-amz-decoded-content-length",
-        "x-amz-security-token",
-        "x-amz-te",
-        "x-amz-trailer",
-        "x-amz-user-agent",
-    }
+    {"x-amz-signature", "x-amz-credential", "x-amz-security-token", "x-amz-s3session-token", "signature"}
+    | {"awsaccesskeyid"}
 )
 _CHECKSUM = "x-amz-checksum-"
-_LEFT_OUT_PREFIXES = ("x-amz-meta-", "x-amz-sdk-", _CHECKSUM)
 _CUSTOMER_KEY = "server-side-encryption-customer-key"
 _OWN_NAMES = ("bucketName", "Host", "key")
+_POLICY_OPERATION = "PutBucketPolicy"
 _MAX_BODY_BYTES = 256 * 1024  # a larger body cannot stand in a record
 
 
-def s3_request_parameters(call: ApiCall, hidden: list[str]) -> dict[str, Any]:
-    """``requestParameters`` of an S3 call."""
-    request = call.request
+def s3_request_parameters(call: ApiCall, facts: OperationFacts, hidden: list[str]) -> dict[str, Any]:
+    """``requestParameters`` of an S3 call; the texts of what is hidden are added to ``hidden``."""
+    request, tables = call.request, facts.tables
     query = parse_qsl(request.query, keep_blank_values=True, errors="replace") if request.query else ()
-    named: dict[str, Any] = {name: value for name, value in query if name.lower() not in _SECRET_QUERY}
-    for name, value in request.headers:
-        if not name.startswith("x-amz-") or name in _LEFT_OUT_HEADERS or name.startswith(_LEFT_OUT_PREFIXES):
-            continue
-        if _CUSTOMER_KEY in name:
-            hidden.append(value)
-            continue
-        named[name] = value
-    if call.raw_body and len(call.raw_body) <= _MAX_BODY_BYTES:
-        named.update(_body_parameters(call.operation, call.raw_body))
+    named: dict[str, Any] = {}
+    for name, value in query:
+        if name.lower() in _SECRET_QUERY:
+            collect_texts(value, hidden)
+        else:
+            named.setdefault(name, value)
+    named |= _shown_headers(call, tables, hidden)
+    if 0 < len(call.raw_body) <= _MAX_BODY_BYTES and _shows_body(call.operation, tables):
+        named.update(_body_parameters(call))
     # Last, so that no parameter or element of the caller's can stand in their place.
     bucket, key = bucket_and_key(call)
     for name, value in zip(_OWN_NAMES, (bucket, request.host, key), strict=True):
@@ -62,12 +56,43 @@ def s3_request_parameters(call: ApiCall, hidden: list[str]) -> dict[str, Any]:
     return named
 
 
-def s3_response_elements(operation: Operation, result: Mapping[str, Any]) -> dict[str, Any]:
+def _shows_body(operation: Operation, tables: Mapping[str, Any]) -> bool:
+    """Whether an operation's document is recorded; of one that the model does not have nobody knows what it holds."""
+    return operation.name in operation.service.operations and operation.name not in tables.get("bodiesNotShown", ())
+
+
+def _shown_headers(call: ApiCall, tables: Mapping[str, Any], hidden: list[str]) -> dict[str, str]:
+    left_out = tables.get("headersNotShown", ())
+    prefixes = tuple(name[:-1] for name in left_out if name.endswith("*"))
+    secret = tables.get("secretHeaders", ())
+    shown: dict[str, str] = {}
+    for name, value in call.request.headers:
+        if not name.startswith("x-amz-"):
+            continue
+        if name in secret or _CUSTOMER_KEY in name:
+            collect_texts(value, hidden)
+        elif name not in left_out and not name.startswith(prefixes):
+            shown[name] = value
+    return shown
+
+
+def s3_response_elements(
+    call: ApiCall, outcome: Outcome, _facts: OperationFacts, _hidden: list[str]
+) -> dict[str, str] | None:
     """``responseElements``: the ``x-amz-`` headers of an object write's answer; bucket operations have none."""
+    operation = call.operation
     told: dict[str, str] | None = operation.compiled.get("recorded-headers")
     if told is None:
         told = operation.compiled["recorded-headers"] = _recorded_headers(operation)
-    return {told[name]: value for name, value in result.items() if name in told and value is not None}
+    if outcome.answer is not None:
+        headers = outcome.answer.headers
+        return {name: headers.get(name) for name in told.values() if name in headers}
+    members = operation.output.members if operation.output is not None else {}
+    return {
+        told[name]: text_formatter(members[name], "rfc822")(value)
+        for name, value in (outcome.result or {}).items()
+        if name in told and value is not None
+    }
 
 
 def _recorded_headers(operation: Operation) -> dict[str, str]:
@@ -77,7 +102,9 @@ def _recorded_headers(operation: Operation) -> dict[str, str]:
         return told
     for name, member in operation.output.members.items():
         header = (member.location_name or "").lower()
-        if member.location == "header" and header.startswith("x-amz-") and not header.startswith(_CHECKSUM):
+        if member.location != "header" or not header.startswith("x-amz-"):
+            continue
+        if not header.startswith(_CHECKSUM) and _CUSTOMER_KEY not in header:
             told[name] = header
     return told
 
@@ -97,51 +124,28 @@ def s3_resources(call: ApiCall, owner: str) -> list[dict[str, str]]:
 
 
 def bucket_and_key(call: ApiCall) -> tuple[str, str]:
-    """The bucket and the key that a call names, out of its parameters or, where those did not parse, its path."""
+    """The bucket and the key that a call names, out of its parameters or, where those did not parse, its host and path.
+
+    S3 Control names its things otherwise, in its query and its documents.
+    """
+    if call.operation.service.name != "s3":
+        return "", ""
     parameters = call.parameters
     if "Bucket" in parameters:
         return str(parameters["Bucket"]), str(parameters.get("Key", ""))
-    bucket, _, key = call.request.path.lstrip("/").partition("/")
-    return unquote(bucket, errors="replace"), unquote(key, errors="replace")
+    path = unquote(call.request.path.removeprefix("/"), errors="replace")
+    bucket = bucket_of_host(call.request.host)
+    if bucket:
+        return bucket, path
+    bucket, _, key = path.partition("/")
+    return bucket, key
 
 
-def _body_parameters(operation: Operation, body: bytes) -> dict[str, Any]:
-    if operation.name == "PutBucketPolicy":
-        try:
-            return {"bucketPolicy": codec_json.decode(body)}
-        except FormatError:
-            return {}
+def _body_parameters(call: ApiCall) -> dict[str, Any]:
     try:
-        root = codec_xml.decode(body)
+        if call.operation.name == _POLICY_OPERATION and call.operation.service.name == "s3":
+            return {"bucketPolicy": codec_json.decode(call.raw_body)}
+        name, value = sent_xml.decode(call.raw_body)
     except FormatError:
         return {}
-    value = _element_value(root)
-    namespace, brace, _ = root.tag.removeprefix("{").partition("}")
-    if brace and isinstance(value, dict):
-        value = {"xmlns": namespace, **value}
-    return {codec_xml.local_name(root.tag): value}
-
-
-def _element_value(element: Element) -> Any:
-    if not len(element):
-        return _typed(element.text or "")
-    members: dict[str, Any] = {}
-    for child in element:
-        name, value = codec_xml.local_name(child.tag), _element_value(child)
-        if name not in members:
-            members[name] = value
-        elif isinstance(members[name], list):
-            members[name].append(value)
-        else:
-            members[name] = [members[name], value]
-    return members
-
-
-def _typed(text: str) -> Any:
-    """A scalar with its JSON type, as records show it: ``true``, ``7``, else text."""
-    if text in {"true", "false"}:
-        return text == "true"
-    digits = text.removeprefix("-")
-    if digits.isascii() and digits.isdigit() and len(digits) < 16 and (digits == "0" or not digits.startswith("0")):
-        return int(text)
-    return text
+    return {name: value}

@@ -18,6 +18,7 @@ import json
 import re
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from email.errors import HeaderParseError
 from email.header import decode_header
@@ -352,3 +353,20 @@ def write_headers(shape: Shape, result: Mapping[str, Any]) -> list[tuple[str, st
             prefix = binding.prefixes[name]
             headers.extend((safe_header(prefix + key), _metadata_header(str(item))) for key, item in value.items())
     return headers
+
+
+def read_outside(shape: Shape, status: int, headers: Headers) -> dict[str, Any]:
+    """The members of an output or exception ``shape`` that its answer's status and headers hold.
+
+    What cannot be read is left out: the answer is someone else's.
+    """
+    binding = output_binding(shape)
+    result: dict[str, Any] = {binding.status: status} if binding.status else {}
+    for name, (header, _) in binding.headers.items():
+        lowered = header.lower()
+        if lowered in headers:
+            with suppress(FormatError):
+                result[name] = _header_reader(shape.members[name], "")(", ".join(headers.get_all(lowered)))
+    for name, prefix in binding.prefixes.items():
+        _read_prefixed(prefix.lower(), name, headers, result)
+    return result

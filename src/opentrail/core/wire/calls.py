@@ -2,6 +2,7 @@
 
 ``ApiCall`` is complete when it is built: authenticated, parsed, with its id and time.  A service answers it with a
 result (a mapping that follows the operation's output shape) or raises ``ServiceFault``; ``Outcome`` holds either.
+What an upstream answered to a forwarded call stays beside them as it came: some records are written off the wire.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from datetime import datetime
 from typing import Any
 
 from opentrail.core.errors import ServiceFault
-from opentrail.core.http import ByteStream, HttpRequest
+from opentrail.core.http import ByteStream, Headers, HttpRequest
 from opentrail.core.identity import Identity
 from opentrail.core.wire.model import Operation
 
@@ -44,9 +45,22 @@ class ApiCall:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WireAnswer:
+    """What the upstream of a forwarded call answered.
+
+    ``body`` is at most 1 MB, and empty where the answer is longer or a streaming payload.
+    """
+
+    status: int
+    headers: Headers
+    body: bytes = b""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What a call came to: ``result`` or ``fault``, never both."""
+    """What a call came to: ``result`` or ``fault``, never both; ``answer`` is a forwarded call's, as it came."""
 
     result: Mapping[str, Any] | None = None
     fault: ServiceFault | None = None
     additional: Mapping[str, Any] = field(default_factory=dict)  # for additionalEventData
+    answer: WireAnswer | None = None

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -164,6 +165,10 @@ def _read_timestamp(value: Any) -> datetime:
     return parse_timestamp(_read_string(value))
 
 
+def _read_any_timestamp(value: Any) -> datetime:
+    return _read_timestamp(value) if type(value) is str else _read_epoch(value)
+
+
 def _write_float(value: float) -> float | str:
     return value if math.isfinite(value) else format_float(value)
 
@@ -198,4 +203,9 @@ LEAVES = Leaves(
         "blob": lambda _: format_blob,
         "timestamp": _timestamp_writer,
     },
+)
+
+#: For answers that someone else wrote: a time may have any of its forms.
+LENIENT_LEAVES = replace(
+    LEAVES, name="json-lenient", readers={**LEAVES.readers, "timestamp": lambda _: _read_any_timestamp}, lenient=True
 )

@@ -1,7 +1,8 @@
 """XML bodies: elements to parameters, results to text (rest-xml; the answers of query and ec2).
 
 Rules: no document type, so no entities beyond XML's own five; UTF-8 alone; ``MAX_DEPTH`` levels.  Namespaces and
-attributes without a member are ignored.  S3 refuses what its schema does not know, other services ignore it.
+attributes without a member are ignored.  S3 refuses what its schema does not know, other services ignore it; a lenient
+reader, for answers that someone else wrote, refuses nobody and leaves out the members that it cannot read.
 A reader raises ``FormatError`` and nothing else.  Smithy, "XML bindings".
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 from xml.etree import ElementTree as ET
 
@@ -77,11 +79,12 @@ def parse(shape: Shape, body: bytes) -> Any:
     return reader(shape)(decode(body))
 
 
-def reader(shape: Shape) -> Read:
+def reader(shape: Shape, *, lenient: bool = False) -> Read:
     """The function that turns an element into a parameter of ``shape``."""
-    compiled: Read | None = shape.compiled.get("xml-read")
+    key = "xml-read-lenient" if lenient else "xml-read"
+    compiled: Read | None = shape.compiled.get(key)
     if compiled is None:
-        compiled = shape.compiled["xml-read"] = _READERS.get(shape.type, _scalar_reader)(shape)
+        compiled = shape.compiled[key] = _READERS.get(shape.type, _scalar_reader)(shape, lenient)
     return compiled
 
 
@@ -101,7 +104,7 @@ def _unknown_element() -> FormatError:
     return FormatError("unknown element")
 
 
-def _scalar_reader(shape: Shape) -> Read:
+def _scalar_reader(shape: Shape, _lenient: bool) -> Read:  # noqa: FBT001  one signature for the table of readers
     parse_text = text_parser(shape)
 
     def read(element: Element) -> Any:
@@ -113,18 +116,18 @@ def _scalar_reader(shape: Shape) -> Read:
     return read
 
 
-def _structure_reader(shape: Shape) -> Read:
+def _structure_reader(shape: Shape, lenient: bool) -> Read:  # noqa: FBT001  one signature for the table of readers
     fields: dict[str, ReadMember] | None = None
     attributes: dict[str, tuple[str, Any]] = {}
-    strict = shape.service.name == "s3"
+    strict = shape.service.name == "s3" and not lenient
 
     def compile_members() -> dict[str, ReadMember]:
         compiled = {}
         for name, member in shape.members.items():
             if member.xml_attribute:
                 attributes[member.wire_name(name).rpartition(":")[2]] = (name, text_parser(member))
-            elif not member.location:
-                compiled[member_element(name, member)] = _member_reader(name, member)
+            elif not member.location or (lenient and member.location not in OUTSIDE):
+                compiled[member_element(name, member)] = _member_reader(name, member, lenient=lenient)
         return compiled
 
     def read(element: Element) -> dict[str, Any]:
@@ -157,35 +160,43 @@ def _read_attributes(attributes: Mapping[str, tuple[str, Any]], element: Element
             result[field[0]] = text if field[1] is None else field[1](text)
 
 
-def _member_reader(name: str, shape: Shape) -> ReadMember:
+def _member_reader(name: str, shape: Shape, *, lenient: bool) -> ReadMember:
     """How a child element becomes the member ``name``: flattened ones gather, any other may come once."""
     if shape.flattened and shape.type == "list":
 
         def gather_item(result: dict[str, Any], child: Element) -> None:
-            result.setdefault(name, []).append(reader(shape.member)(child))
+            result.setdefault(name, []).append(reader(shape.member, lenient=lenient)(child))
 
-        return gather_item
+        return _leniently(gather_item) if lenient else gather_item
     if shape.flattened and shape.type == "map":
 
         def gather_entry(result: dict[str, Any], child: Element) -> None:
-            _read_entry(shape, child, result.setdefault(name, {}))
+            _read_entry(shape, child, result.setdefault(name, {}), lenient=lenient)
 
-        return gather_entry
+        return _leniently(gather_entry) if lenient else gather_entry
 
     def read_once(result: dict[str, Any], child: Element) -> None:
         if name in result:
             raise FormatError("more than one element")
-        result[name] = reader(shape)(child)
+        result[name] = reader(shape, lenient=lenient)(child)
 
-    return read_once
+    return _leniently(read_once) if lenient else read_once
 
 
-def _list_reader(shape: Shape) -> Read:
-    strict = shape.service.name == "s3"
+def _leniently(read_member: ReadMember) -> ReadMember:
+    def read(result: dict[str, Any], child: Element) -> None:
+        with suppress(FormatError):
+            read_member(result, child)
+
+    return read
+
+
+def _list_reader(shape: Shape, lenient: bool) -> Read:  # noqa: FBT001  one signature for the table of readers
+    strict = shape.service.name == "s3" and not lenient
     item_name = shape.member.wire_name("member")
 
     def read(element: Element) -> list[Any]:
-        read_item = reader(shape.member)
+        read_item = reader(shape.member, lenient=lenient)
         result: list[Any] = []
         try:
             for child in element:
@@ -199,27 +210,27 @@ def _list_reader(shape: Shape) -> Read:
     return read
 
 
-def _map_reader(shape: Shape) -> Read:
+def _map_reader(shape: Shape, lenient: bool) -> Read:  # noqa: FBT001  one signature for the table of readers
     def read(element: Element) -> dict[str, Any]:
         result: dict[str, Any] = {}
         for entry in element:
-            _read_entry(shape, entry, result)
+            _read_entry(shape, entry, result, lenient=lenient)
         return result
 
     return read
 
 
-def _read_entry(shape: Shape, entry: Element, result: dict[str, Any]) -> None:
+def _read_entry(shape: Shape, entry: Element, result: dict[str, Any], *, lenient: bool) -> None:
     parts = {local_name(child.tag): child for child in entry}
     try:
         key = parts[shape.key.wire_name("key")]
         value = parts[shape.value.wire_name("value")]
     except KeyError as error:
         raise FormatError("a map entry without key or value") from error
-    result[reader(shape.key)(key)] = reader(shape.value)(value)
+    result[reader(shape.key)(key)] = reader(shape.value, lenient=lenient)(value)
 
 
-_READERS: dict[str, Callable[[Shape], Read]] = {
+_READERS: dict[str, Callable[[Shape, bool], Read]] = {
     "structure": _structure_reader,
     "list": _list_reader,
     "map": _map_reader,

@@ -24,8 +24,14 @@ def inflate_body(request: HttpRequest, body: bytes) -> bytes:
 
     Raises ``ServiceFault`` for a body that is no gzip, or more than ``MAX_BYTES`` without it.
     """
-    if not body or not is_gzipped(request.headers):
-        return body
+    return inflate(body) if body and is_gzipped(request.headers) else body
+
+
+def inflate(body: bytes) -> bytes:
+    """The one gzip member that ``body`` is, decompressed.
+
+    Raises ``ServiceFault`` for a body that is no gzip, or more than ``MAX_BYTES`` without it.
+    """
     decompressor = zlib.decompressobj(wbits=31)
     try:
         inflated = decompressor.decompress(body, MAX_BYTES)

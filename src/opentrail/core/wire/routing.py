@@ -220,7 +220,11 @@ def _identify_rest(asked: _Asked, names: tuple[str, ...], catalog: Catalog) -> R
     best: tuple[ServiceModel, Match] | None = None
     for service in rest:
         match = router(service).match(request.method, request.path, query, request.headers)
-        if match is not None and (best is None or match.fit > best[1].fit):
+        if match is None:
+            continue
+        # Chime's phone numbers are in its own model and in its successor's, which calls more of them sensitive.
+        rank = match.fit, service.api_version
+        if best is None or rank > (best[1].fit, best[0].api_version):
             best = service, match
     if best is None:
         return _without_operation(asked, "", (rest[0].name,), catalog, rest[0].protocol)

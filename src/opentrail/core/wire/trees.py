@@ -4,13 +4,15 @@ A codec brings a table of leaves (how it reads and writes each scalar type); thi
 maps.  Each shape is compiled once into a function and kept in ``Shape.compiled``.  Rules:
 
 * Unknown members are ignored, a null member is an absent one (Smithy: readers must tolerate both).
-* A reader raises ``FormatError`` with the path of the member that is wrong, and nothing else.
+* A reader raises ``FormatError`` with the path of the member that is wrong, and nothing else.  A lenient one, for
+  answers that someone else wrote, leaves such a member out of its structure.
 * A writer is given our own results: a member that the model does not know is our mistake, so an assertion.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +30,7 @@ class Leaves:
     name: str
     readers: Mapping[str, Callable[[Shape], Convert]]
     writers: Mapping[str, Callable[[Shape], Convert | None]]
+    lenient: bool = False
 
 
 def reader(shape: Shape, leaves: Leaves) -> Convert:
@@ -89,6 +92,8 @@ def _structure_reader(shape: Shape, leaves: Leaves) -> Convert:
             fields = {member.wire_name(name): (name, reader(member, leaves)) for name, member in shape.members.items()}
         if type(value) is not dict:
             raise mismatch(value, "a structure")
+        if leaves.lenient:
+            return _read_what_can_be(fields, value)
         result = {}
         key = ""
         try:
@@ -101,6 +106,16 @@ def _structure_reader(shape: Shape, leaves: Leaves) -> Convert:
         return result
 
     return read
+
+
+def _read_what_can_be(fields: Mapping[str, tuple[str, Convert]], value: Mapping[str, Any]) -> dict[str, Any]:
+    result = {}
+    for key, item in value.items():
+        field = fields.get(key)
+        if field is not None and item is not None:
+            with suppress(FormatError):
+                result[field[0]] = field[1](item)
+    return result
 
 
 def _list_reader(shape: Shape, leaves: Leaves) -> Convert:

@@ -1,4 +1,4 @@
-"""AddTags, RemoveTags and ListTags.  They take ARNs, and work in the trail's home region only."""
+"""AddTags, RemoveTags and ListTags, of trails and channels.  They take ARNs, and work in the resource's region only."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from opentrail.core.channels import Channel, channel_arn, resolve_channel
 from opentrail.core.errors import ServiceFault
 from opentrail.core.trails import Trail, check_tags, parse_trail_arn
 from opentrail.core.wire.calls import ApiCall
 from opentrail.services.base import OperationEntry, Permission
+from opentrail.services.cloudtrail.channels import find_channel
 from opentrail.services.cloudtrail.deps import CloudTrailDeps
 from opentrail.services.cloudtrail.lookup import is_seen
 from opentrail.services.cloudtrail.organization_trails import check_administers
+from opentrail.state.channels import Snapshot as Channels
 from opentrail.state.trails import Snapshot
 
 RESOURCES_PER_CALL = 20
@@ -35,15 +38,9 @@ def remove_tags(call: ApiCall, deps: CloudTrailDeps) -> Mapping[str, Any]:
 def list_tags(call: ApiCall, deps: CloudTrailDeps) -> Mapping[str, Any]:
     """ListTags, in the order of the ARNs asked for."""
     arns = call.parameters["ResourceIdList"]
-    if len(arns) > RESOURCES_PER_CALL:
-        raise ServiceFault(
-            "ValidationException",
-            f"ResourceIdList can have up to {RESOURCES_PER_CALL} ARNs; it has {len(arns)}.",
-        )
     if call.parameters.get("NextToken"):
         raise ServiceFault("InvalidTokenException", "NextToken is reserved for future use.")
-    trails = deps.trails.current
-    listed = [(arn, _find(call, deps, trails, arn).tags) for arn in arns]
+    listed = [(arn, _tags(call, deps, arn)) for arn in arns]
     return {
         "ResourceTagList": [
             {"ResourceId": arn, "TagsList": [_describe(*tag) for tag in sorted(tags.items())]} for arn, tags in listed
@@ -53,6 +50,9 @@ def list_tags(call: ApiCall, deps: CloudTrailDeps) -> Mapping[str, Any]:
 
 def _change_tags(call: ApiCall, deps: CloudTrailDeps, edit: Callable[[Mapping[str, str]], Mapping[str, str]]) -> None:
     arn = call.parameters["ResourceId"]
+    if _is_channel(arn):
+        _change_channel_tags(call, deps, edit)
+        return
 
     def change(trails: Snapshot) -> Trail:
         trail = _find(call, deps, trails, arn)
@@ -60,6 +60,28 @@ def _change_tags(call: ApiCall, deps: CloudTrailDeps, edit: Callable[[Mapping[st
 
     check_administers(call, deps, _find(call, deps, deps.trails.current, arn))
     deps.trails.change(arn, call.now, change)
+
+
+def _change_channel_tags(
+    call: ApiCall, deps: CloudTrailDeps, edit: Callable[[Mapping[str, str]], Mapping[str, str]]
+) -> None:
+    arn = find_channel(call, deps.channels.find, call.parameters["ResourceId"]).arn
+
+    def change(channels: Channels) -> Channel:
+        channel = find_channel(call, channels.get, arn)
+        return replace(channel, tags=edit(channel.tags))
+
+    deps.channels.change(arn, change)
+
+
+def _tags(call: ApiCall, deps: CloudTrailDeps, arn: str) -> Mapping[str, str]:
+    if _is_channel(arn):
+        return find_channel(call, deps.channels.find, arn).tags
+    return _find(call, deps, deps.trails.current, arn).tags
+
+
+def _is_channel(arn: str) -> bool:
+    return ":channel/" in arn
 
 
 def _find(call: ApiCall, deps: CloudTrailDeps, trails: Snapshot, arn: str) -> Trail:
@@ -90,13 +112,29 @@ def _resource_permissions(action: str) -> Callable[[ApiCall, CloudTrailDeps], tu
         tags = call.parameters["TagsList"]
         context = {f"aws:requesttag/{tag['Key'].lower()}": [tag["Value"]] for tag in tags if tag.get("Value")}
         context["aws:tagkeys"] = [tag["Key"] for tag in tags]
-        return (Permission(action=f"cloudtrail:{action}", resource=call.parameters["ResourceId"], context=context),)
+        resource = _authorised_arn(call, call.parameters["ResourceId"])
+        return (Permission(action=f"cloudtrail:{action}", resource=resource, context=context),)
 
     return permissions
 
 
 def _list_permissions(call: ApiCall, _deps: CloudTrailDeps) -> tuple[Permission, ...]:
-    return tuple(Permission(action="cloudtrail:ListTags", resource=arn) for arn in call.parameters["ResourceIdList"])
+    """``cloudtrail:ListTags`` on each resource; who names none must still be allowed the action."""
+    arns = call.parameters["ResourceIdList"] or ("*",)
+    if len(arns) > RESOURCES_PER_CALL:  # each costs a decision
+        raise ServiceFault(
+            "ValidationException",
+            f"ResourceIdList can have up to {RESOURCES_PER_CALL} ARNs; it has {len(arns)}.",
+        )
+    return tuple(Permission(action="cloudtrail:ListTags", resource=_authorised_arn(call, arn)) for arn in arns)
+
+
+def _authorised_arn(call: ApiCall, arn: str) -> str:
+    """The ARN that policies know a resource by: a channel's can be written with another partition."""
+    if not _is_channel(arn):
+        return arn
+    channel = resolve_channel(arn, call.region, call.account_id)
+    return channel_arn(channel.region, channel.account_id, channel.id)
 
 
 TAG_OPERATIONS: Mapping[str, OperationEntry[CloudTrailDeps]] = {

@@ -97,12 +97,8 @@ def granted_to_every_user(call: ApiCall, deps: IamDeps, needed: Permission) -> P
     policy = deps.account.settings.password_policy(call.account_id)
     if policy is None or not policy.allow_users_to_change or call.identity.type is not IdentityType.IAM_USER:
         return needed
-    allow = {
-        "Effect": "Allow",
-        "Principal": {"AWS": call.identity.arn},
-        "Action": needed.action,
-        "Resource": needed.resource,
-    }
+    user = call.identity.principal_id  # an ARN may hold what a policy takes for wildcards
+    allow = {"Effect": "Allow", "Principal": {"AWS": user}, "Action": needed.action, "Resource": "*"}
     return replace(needed, resource_policy=json.dumps({"Version": "2012-10-17", "Statement": allow}))
 
 

@@ -15,15 +15,18 @@ from opentrail.services.iam.caller import IamDeps
 from opentrail.services.iam.principal_policies import find_principal, principal_policies
 from opentrail.services.iam.simulation import on_policy_source
 from opentrail.services.iam.simulation_inputs import read_policies, to_source
+from opentrail.services.iam.simulation_limits import check_policy_size
 
 
 def get_context_keys_for_custom_policy(call: ApiCall, _deps: IamDeps) -> Mapping[str, Any]:
     """GetContextKeysForCustomPolicy."""
+    check_policy_size(call.parameters)
     return _context_keys(read_policies(call.parameters, "PolicyInputList"))
 
 
 def get_context_keys_for_principal_policy(call: ApiCall, deps: IamDeps) -> Mapping[str, Any]:
     """GetContextKeysForPrincipalPolicy: of a user, with its groups, or of a group or role."""
+    check_policy_size(call.parameters)
     with deps.identities.reading() as iam:
         entity = find_principal(call, iam, call.parameters["PolicySourceArn"])
         policies = list(principal_policies(iam, entity))

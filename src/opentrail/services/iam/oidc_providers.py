@@ -154,7 +154,7 @@ def _url(call: ApiCall) -> str:
         raise validation_error(f"Invalid ARN: {error}") from None
     if arn.service != "iam" or not arn.resource.startswith(f"{_RESOURCE_TYPE}/"):
         raise validation_error(f"Invalid ARN:  Could not be parsed! {text}")
-    if arn.account != call.account_id:
+    if arn.account != call.account_id or arn.partition != "aws":  # the ARN that was authorised, and no other form of it
         raise _no_such_provider(text)
     return arn.resource.removeprefix(f"{_RESOURCE_TYPE}/")
 

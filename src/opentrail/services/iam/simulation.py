@@ -58,13 +58,13 @@ from opentrail.services.iam.simulation_inputs import (
     read_resources,
     to_source,
 )
-
-DECISIONS_PER_PAGE = 10_000  # a page ends early where its actions have many resources
+from opentrail.services.iam.simulation_limits import actions_per_page, check_policy_size
 
 
 def simulate_custom_policy(call: ApiCall, deps: IamDeps) -> Mapping[str, Any]:
     """SimulateCustomPolicy: policies that are given as text."""
     given = call.parameters
+    check_policy_size(given)
     with deps.identities.reading() as iam:
         caller = named_caller(call, iam)
     simulation = Simulation(
@@ -79,6 +79,7 @@ def simulate_custom_policy(call: ApiCall, deps: IamDeps) -> Mapping[str, Any]:
 def simulate_principal_policy(call: ApiCall, deps: IamDeps) -> Mapping[str, Any]:
     """SimulatePrincipalPolicy: the policies that a user, group or role has, and more that are given as text."""
     given = call.parameters
+    check_policy_size(given)
     exclusions = given.get("PolicyExclusionList") or ()
     is_excluded, types = read_exclusions(exclusions), excluded_types(exclusions)
     boundary = read_boundary(given)
@@ -109,7 +110,7 @@ def _simulate(call: ApiCall, deps: IamDeps, simulation: Simulation) -> Mapping[s
     context = _principal_keys(principal, deps) | read_context(given)
     simulation = replace(simulation, resource=resource_policy, context=context)
     numbered = [(f"{number:06}", action) for number, action in enumerate(read_actions(given))]
-    most = max(1, DECISIONS_PER_PAGE // len(resources.arns))
+    most = actions_per_page(simulation, resources)
     page, members = paginate(numbered, {**given, "MaxItems": min(max_items(given), most)}, lambda item: item[0])
     return {"EvaluationResults": [_evaluate(simulation, action, resources) for _, action in page], **members}
 

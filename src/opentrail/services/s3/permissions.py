@@ -48,7 +48,7 @@ _CONDITION_KEYS = {
 }
 
 #: Actions on an object that have another name when the call names a version.
-_VERSIONED = {
+VERSIONED_ACTIONS = {
     "s3:DeleteObject": "s3:DeleteObjectVersion",
     "s3:DeleteObjectTagging": "s3:DeleteObjectVersionTagging",
     "s3:GetObject": "s3:GetObjectVersion",
@@ -74,11 +74,13 @@ def on_object(*actions: str) -> Permissions:
 
     def permissions(call: ApiCall, deps: S3Deps) -> tuple[Permission, ...]:
         bucket = find_bucket(deps, call.parameters["Bucket"])
-        context = _object_context(call)
+        context = object_context(call)
         key, versioned = call.parameters["Key"], "VersionId" in call.parameters
         late = partial(_existing_tag, call.parameters["Bucket"], key, deps)
         return tuple(
-            object_permission(call, bucket, _VERSIONED.get(each, each) if versioned else each, key, context, late=late)
+            object_permission(
+                call, bucket, VERSIONED_ACTIONS.get(each, each) if versioned else each, key, context, late=late
+            )
             for each in actions
         )
 
@@ -202,7 +204,8 @@ def _parameter_context(parameters: Mapping[str, Any]) -> dict[str, list[str]]:
     return {_CONDITION_KEYS[name]: [str(parameters[name])] for name in parameters.keys() & _CONDITION_KEYS.keys()}
 
 
-def _object_context(call: ApiCall) -> dict[str, list[str]]:
+def object_context(call: ApiCall) -> dict[str, list[str]]:
+    """S3's condition keys that the parameters of ``call`` are."""
     parameters = call.parameters
     context = _parameter_context(parameters)
     if parameters.get("Tagging"):

@@ -60,15 +60,16 @@ def choose_span(parameters: Mapping[str, Any], info: ObjectInfo) -> Span:
 def parse_copy_range(text: str, size: int) -> tuple[int, int]:
     """The ``bytes=first-last`` of UploadPartCopy as start and exclusive end.  Raises ``ServiceFault``."""
     found = re.fullmatch(r"bytes=([0-9]+)-([0-9]+)", text, re.ASCII)
-    if found is None or int(found[1]) > int(found[2]):
+    start, last = (_offset(found[1]), _offset(found[2])) if found is not None else (1, 0)
+    if start > last:
         message = "The x-amz-copy-source-range value must be of the form bytes=first-last where first and last are the "
         raise invalid_argument(
             message + "zero-based offsets of the first and last bytes to copy", "x-amz-copy-source-range", text
         )
-    if int(found[2]) >= size:
+    if last >= size:
         message = f"Range specified is not valid for source object of size: {size}"
         raise invalid_argument(message, "x-amz-copy-source-range", text)
-    return int(found[1]), int(found[2]) + 1
+    return start, last + 1
 
 
 def _whole(size: int) -> Span:
@@ -81,10 +82,10 @@ def _range_span(header: str, size: int) -> Span:
         return _whole(size)
     first, last, suffix = found.groups()
     if suffix is not None:
-        start, end = max(0, size - int(suffix)), size
+        start, end = max(0, size - _offset(suffix)), size
     else:
-        start, end = int(first), min(int(last) + 1, size) if last else size
-        if last and int(last) < start:
+        start, end = _offset(first), min(_offset(last) + 1, size) if last else size
+        if last and _offset(last) < start:
             return _whole(size)
     if start >= size or start >= end:
         fields = {"RangeRequested": header, "ActualObjectSize": str(size)}
@@ -92,6 +93,11 @@ def _range_span(header: str, size: int) -> Span:
         message = "The requested range is not satisfiable"
         raise ServiceFault("InvalidRange", message, status=416, fields=fields, headers=headers)
     return Span(start=start, end=end, size=size, partial=True)
+
+
+def _offset(digits: str) -> int:
+    """The number; of one that is longer than any offset as much as lies beyond them all."""
+    return int(digits.lstrip("0")[:20] or "0")
 
 
 def _part_span(number: int, info: ObjectInfo) -> Span:

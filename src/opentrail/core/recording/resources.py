@@ -1,0 +1,54 @@
+"""Which resources a call names: a record's ``resources``, by the rules' tables.
+
+A resource is told by a member of the request or of the result: as an ARN, or as a name that a template makes one of.
+What neither is (an alias of a key) is left out: a record names no resource that the call may not have meant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from opentrail.core.recording.rules import ResourceRule
+from opentrail.core.wire.calls import ApiCall, Outcome
+
+_RESULT = "result"
+
+
+def named_resources(call: ApiCall, outcome: Outcome, rules: Iterable[ResourceRule], owner: str) -> list[dict[str, str]]:
+    """The resources of ``call``; ``owner`` is the account that a name without one is in."""
+    resources: list[dict[str, str]] = []
+    for rule in rules:
+        if rule.on_success and outcome.result is None:
+            continue
+        for path in rule.values:
+            found = [_resource(call, rule, value, owner) for value in _values(call, outcome, path)]
+            if any(found):
+                resources.extend(resource for resource in found if resource)
+                break
+    return resources
+
+
+def _values(call: ApiCall, outcome: Outcome, path: tuple[str, ...]) -> list[str]:
+    """The texts that a member holds: one, or those of a list."""
+    value: Any = call.parameters
+    if path[0] == _RESULT:
+        value, path = outcome.result, path[1:]
+    for name in path:
+        value = value.get(name) if isinstance(value, Mapping) else None
+    items = value if isinstance(value, list) else [value]
+    return [item for item in items if isinstance(item, str) and item]
+
+
+def _resource(call: ApiCall, rule: ResourceRule, value: str, owner: str) -> dict[str, str]:
+    match = rule.match.fullmatch(value) if rule.match is not None else None
+    if rule.match is not None and match is None:
+        return {}
+    arn = value
+    if not value.startswith("arn:"):
+        names = {"partition": "aws", "region": call.region, "account": owner, "value": value.lstrip("/")}
+        arn = rule.arn.format(**names | (match.groupdict("") if match is not None else {}))
+    if arn.count(":") < 5:
+        return {}
+    resource = {"accountId": arn.split(":")[4], "type": rule.type, "ARN": arn}
+    return {name: text for name, text in resource.items() if text}

@@ -1,0 +1,79 @@
+"""From a finished call to a safe event, for every kind of middleware; and the bodies that are kept on the way."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+from opentrail.core.errors import StorageError
+from opentrail.middleware.api import Api
+from opentrail.middleware.audit_log import AuditLog
+from opentrail.middleware.exchange import Exchange
+
+log = logging.getLogger("opentrail.middleware")
+
+UNAVAILABLE = b'{"message": "The call could not be recorded and was refused. Please try again."}'
+UNAVAILABLE_HEADERS = (("Content-Type", "application/json"), ("Content-Length", str(len(UNAVAILABLE))))
+
+
+def record(audit_log: AuditLog, api: Api, exchange: Exchange, uid: str) -> bool:
+    """Make the event of ``exchange`` safe, where it is to be recorded; False where the call must be refused for it."""
+    event_data = api.describe(exchange, audit_log.account_id, uid)
+    if event_data is None:
+        return True
+    try:
+        audit_log.write(event_data)
+    except StorageError as error:
+        log.error("a call could not be recorded: %s", error)  # noqa: TRY400  the reason says all
+        if audit_log.refuses:
+            return False
+        audit_log.unrecorded += 1
+    return True
+
+
+class Capture:
+    """The bytes of a body as they pass, as long as they are no more than ``limit``."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._parts: list[bytes] = []
+        self._size = 0
+        self._whole = False
+
+    def add(self, part: bytes, *, last: bool) -> None:
+        """A part of the body passed; ``last``: nothing follows."""
+        self._size += len(part)
+        if self._size <= self._limit:
+            self._parts.append(part)
+        else:
+            self._parts = []
+        self._whole = self._whole or last
+
+    @property
+    def is_on(self) -> bool:
+        """Whether anything is kept."""
+        return self._limit > 0
+
+    @property
+    def size(self) -> int:
+        """How many bytes have passed."""
+        return self._size
+
+    @property
+    def is_over(self) -> bool:
+        """Whether more passed than is kept."""
+        return self._size > self._limit
+
+    @property
+    def whole(self) -> bytes | None:
+        """The body, where all of it was seen and kept."""
+        return b"".join(self._parts) if self._whole and self._limit and not self.is_over else None
+
+
+def is_short_json(headers: Mapping[str, str], limit: int, *, needs_length: bool) -> bool:
+    """Whether a body with these headers (lower case) is JSON, and not known to be longer than ``limit`` bytes."""
+    media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != "application/json" and not media_type.endswith("+json"):
+        return False
+    length = headers.get("content-length", "")
+    return int(length) <= limit if length.isdecimal() else not needs_length

@@ -1,0 +1,75 @@
+"""Why a difference between a real record and ours remains: what is on no wire, or in no SDK's model."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from opentrail.testing.fidelity.compare import Difference
+
+UNSENDABLE = "not sendable"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reason:
+    """Why; ``event`` (``service Event``) and ``path`` are patterns of the differences that it explains."""
+
+    event: str
+    path: str
+    text: str
+
+    def explains(self, event: str, path: str) -> bool:
+        """Whether the difference is one of those."""
+        return re.fullmatch(self.event, event) is not None and re.fullmatch(self.path, path) is not None
+
+
+def reason_of(service: str, event: str, difference: Difference) -> str:
+    """Why ``difference`` remains; empty where nobody has found out."""
+    if difference.how == UNSENDABLE:
+        return "AWS's own console or service calls it; no SDK's model has the operation, and REST paths tell no name"
+    name = f"{service} {event}"
+    return next((each.text for each in _REASONS if each.explains(name, difference.path)), "")
+
+
+_REASONS = (
+    Reason(
+        event="apigateway CreateStage",
+        path=r"responseElements\.(stage\w+|self)",
+        text="links to further calls, which the service keeps from its answers to SDKs",
+    ),
+    Reason(
+        event="cloudfront (Create|Update)Distribution",
+        path=r".*\.oacSigningBehavior",
+        text="in the service's own model alone: it is in no answer",
+    ),
+    Reason(
+        event="cloudfront UpdateDistribution",
+        path=r"responseElements\.location",
+        text="the header of another operation (CreateDistribution): an update's answer has none",
+    ),
+    Reason(
+        event="lambda UpdateFunctionCode.*",
+        path=r"requestParameters\.fullyQualifiedArn",
+        text="what the service made of the function's name, in its own words",
+    ),
+    Reason(
+        event="lambda UpdateFunctionConfiguration.*",
+        path=r".*\.uncompressedCodeSize",
+        text="in the service's own model alone: it is in no answer",
+    ),
+    Reason(
+        event="rds CreateDBInstance",
+        path=r"responseElements\.httpEndpointEnabled",
+        text="records of 2023 have it, this one of 2016 does not yet",
+    ),
+    Reason(
+        event="s3 CreateBucket",
+        path=r"requestParameters\.Host",
+        text="records of 2015 do not have the host yet",
+    ),
+    Reason(
+        event="ssm SendCommand",
+        path=r"responseElements\.command\.has\w+CommandSignature",
+        text="records of 2024 have it, those of 2023 do not; it is in no answer",
+    ),
+)
