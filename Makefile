@@ -22,7 +22,7 @@ check: .venv/dev.stamp  ## style, types, layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: .venv/dev.stamp  ## each benchmark prints its ratios
+bench: .venv/bench.stamp  ## each benchmark prints its ratios
 	@for name in journal log_files delivery calls large_objects decisions accounts upstream; do echo "== $$name"; $(BIN)/python benchmarks/$$name.py || exit 1; done
 
 docs: .venv/dev.stamp  ## the generated pages of docs/
@@ -46,6 +46,10 @@ fuzz: .venv/dev.stamp  ## coverage-guided fuzzing of the front door; SECONDS=60
 .venv/dev.stamp: pyproject.toml constraints.txt | .venv/bin/python
 	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@ .venv/demo.stamp
+
+.venv/bench.stamp: .venv/dev.stamp
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	@touch $@
 
 .venv-awscli/stamp:  ## an older AWS CLI, a second judge
 	$(PYTHON) -m venv .venv-awscli

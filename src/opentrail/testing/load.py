@@ -46,7 +46,7 @@ class Client:
     """One thread's calls."""
 
     def __init__(
-        self, server: LiveServer, bucket: str, poor: Mapping[str, str], number: int, seed: int, room: float
+        self, server: LiveServer, bucket: str, poor: Mapping[str, str], *, number: int, seed: int, room: float
     ) -> None:
         self._server = server
         self._bucket = bucket
@@ -192,7 +192,8 @@ class Load:
         made = iam.create_access_key(UserName="poor")["AccessKey"]
         poor = {"aws_access_key_id": made["AccessKeyId"], "aws_secret_access_key": made["SecretAccessKey"]}
         self.bucket = bucket
-        self.clients = [Client(server, bucket, poor, number, seed, object_bytes / clients) for number in range(clients)]
+        room = object_bytes / clients
+        self.clients = [Client(server, bucket, poor, number=each, seed=seed, room=room) for each in range(clients)]
         for service in ("sts", "s3", "iam", "cloudtrail"):  # made here: a client takes longer than many of its calls
             for region in REGIONS:
                 server.client(service, region)
