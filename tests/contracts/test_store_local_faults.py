@@ -11,9 +11,12 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -21,7 +24,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from opentrail.core.errors import NoSuchObject, StoreError
-from opentrail.stores import local_log
+from opentrail.stores import local_listing, local_log
 from opentrail.stores.base import ObjectStore, stored_now
 from opentrail.stores.local import LocalStore
 
@@ -125,6 +128,160 @@ class TestOtherHands:
         store.delete("b/by-hand.txt")
         assert content_of(store) == {}
         store.close()
+
+    def test_a_name_that_spells_another_key_stands_for_none(self, tmp_path: Path) -> None:
+        """What cannot be read under a key is not listed as it either, and shadows nobody's object."""
+        folder = tmp_path / "b"
+        for name in ("%41", "x%2Fy", "new\nline", "x" * 230, "%41%file", "é" * 120, "%"):
+            folder.mkdir(exist_ok=True)
+            (folder / name).write_bytes(b"by other hands")
+        for name in ("%43", "ab%more", "ab%more%more", "%%more"):
+            (folder / name).mkdir()
+            (folder / name / "k").write_bytes(b"by other hands")
+        store = LocalStore(tmp_path)
+        assert content_of(store) == {"b/": (b"by other hands", {})}
+        for key in ("b/A", "b/x/y", "b/new\nline", "b/" + "x" * 230, "b/C/k", "b/abk", "b/k"):
+            put(store, key, "own")
+        own = (b"own" * 10, {"x-amz-meta-text": "own"})
+        keys = [info.key for info in store.list("b/", start_after="b/")]
+        assert keys == sorted(keys)
+        assert all(value == own for key, value in content_of(store).items() if key != "b/")
+        assert len(keys) == 7
+        store.close()
+
+    @pytest.mark.parametrize("logged", [True, False], ids=["logged", "direct"])
+    def test_a_stray_folder_with_a_name_of_ours_stops_nobody(self, tmp_path: Path, logged: bool) -> None:
+        """One stray folder must not hold up the writer of all objects; what lies in it stays."""
+        for name in ("k%file", ".k%meta", ".other%meta", "other%file", "l%file"):
+            (tmp_path / "b" / name).mkdir(parents=True)
+            (tmp_path / "b" / name / "stray").write_bytes(b"kept")
+        (tmp_path / "b/other").write_bytes(b"by hand")
+        store = LocalStore(tmp_path, logged=logged)
+        assert store.head("b/other").size == 7
+        put(store, "b/k", "first")
+        put(store, "b/k/below", "second")
+        put(store, "b/l/below", "third")
+        put(store, "b/l", "fourth")
+        store.replace_metadata("b/other", {"x-amz-meta-text": "other"})
+        store.delete("b/other")
+        assert [info.key for info in store.list("b/")] == ["b/k", "b/k/below", "b/l", "b/l/below"]
+        assert content_of(store)["b/l"] == (b"fourth" * 10, {"x-amz-meta-text": "fourth"})
+        store.close()
+        assert len([path for path in tmp_path.rglob("stray") if path.read_bytes() == b"kept"]) == 5
+
+    def test_pipes_and_links_in_a_circle_hold_nobody(self, tmp_path: Path) -> None:
+        (tmp_path / "b/inner").mkdir(parents=True)
+        os.mkfifo(tmp_path / "b/pipe")
+        os.mkfifo(tmp_path / "b/.k%meta")
+        (tmp_path / "b/k").write_bytes(b"data")
+        (tmp_path / "b/inner/up").symlink_to(tmp_path / "b")
+        (tmp_path / "b/inner/self").symlink_to(".")
+        (tmp_path / "elsewhere").mkdir()
+        (tmp_path / "elsewhere/k").write_bytes(b"data")
+        (tmp_path / "b/linked").symlink_to(tmp_path / "elsewhere")
+        store = LocalStore(tmp_path)
+        assert [info.key for info in store.list("b/")] == ["b/k", "b/linked/k"]
+        assert b"".join(store.get("b/k").chunks) == b"data"
+        with pytest.raises(NoSuchObject):
+            store.get("b/pipe")
+        store.close()
+
+
+class TestListing:
+    """Pages of a large folder, whose names are read once for as long as they stay the same."""
+
+    COUNT = 1500
+
+    @pytest.fixture(autouse=True)
+    def clock_step(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(local_listing, "_CLOCK_STEP_NS", 200_000_000)
+
+    def fill(self, root: Path) -> None:
+        (root / "b/f").mkdir(parents=True)
+        for number in range(self.COUNT):
+            (root / f"b/f/{number:05}").touch()
+
+    def age(self, root: Path) -> None:
+        """Let the folder have been as it is for a while, as far as its own times can tell."""
+        while (root / "b/f").stat().st_ctime_ns > time.time_ns() - 250_000_000:
+            time.sleep(0.05)
+
+    def test_a_page_does_not_read_the_whole_folder(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.fill(tmp_path)
+        store = LocalStore(tmp_path)
+        self.age(tmp_path)
+        read: list[str] = []
+        scandir = os.scandir
+
+        def counted(path: str) -> Any:
+            read.append(path)
+            return scandir(path)
+
+        monkeypatch.setattr(os, "scandir", counted)
+        after, keys = "", []
+        while page := list(islice(store.list("b/f/", start_after=after), 100)):
+            keys += [info.key for info in page]
+            after = keys[-1]
+        assert keys == [f"b/f/{number:05}" for number in range(self.COUNT)]
+        assert len(read) == 1
+        store.close()
+
+    def test_every_change_is_seen(self, tmp_path: Path) -> None:
+        """By this store, by other hands, of a name alone, and right after the folder was read."""
+        self.fill(tmp_path)
+        store = LocalStore(tmp_path)
+        self.age(tmp_path)
+        folder = tmp_path / "b/f"
+        expected = {f"b/f/{number:05}" for number in range(self.COUNT)}
+        assert {info.key for info in store.list("b/f/")} == expected
+        for number in range(20):
+            put(store, f"b/f/own-{number}", "text")
+            expected.add(f"b/f/own-{number}")
+            assert {info.key for info in store.list("b/f/")} == expected
+            (folder / f"hand-{number}").touch()
+            expected.add(f"b/f/hand-{number}")
+            assert {info.key for info in store.list("b/f/")} == expected
+            (folder / f"hand-{number}").rename(folder / f"moved-{number}")
+            expected ^= {f"b/f/hand-{number}", f"b/f/moved-{number}"}
+            store.delete(f"b/f/{number:05}")
+            expected.discard(f"b/f/{number:05}")
+            assert {info.key for info in store.list("b/f/")} == expected
+        self.age(tmp_path)
+        list(store.list("b/f/"))
+        (folder / "last").touch()
+        os.utime(folder, ns=(1, 1))  # a time that is set back hides nothing
+        assert "b/f/last" in {info.key for info in store.list("b/f/")}
+        store.close()
+
+    def test_what_is_kept_is_bounded(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(local_listing, "LARGE_FOLDER_ENTRIES", 1)
+        monkeypatch.setattr(local_listing, "KEPT_ENTRIES", 25)
+        monkeypatch.setattr(local_listing, "_CLOCK_STEP_NS", -(10**12))
+        for folder in range(10):
+            (tmp_path / f"b/{folder}").mkdir(parents=True)
+            for number in range(10):
+                (tmp_path / f"b/{folder}/{number}").touch()
+        listing = local_listing.KeyListing(f"{tmp_path}/")
+        assert len(list(listing.walk(b"", b""))) == 100
+        assert sum(len(kept.entries) for kept in listing._kept.values()) <= 25
+        assert len(list(listing.walk(b"", b""))) == 100
+
+    @given(
+        keys=st.sets(st.text("ab/!é%.", min_size=1, max_size=6), max_size=12),
+        prefix=st.text("ab/!", max_size=3),
+        after=st.text("ab/!é", max_size=5),
+    )
+    @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    def test_a_listing_is_a_filter_of_all_keys(self, keys: set[str], prefix: str, after: str) -> None:
+        with TemporaryDirectory() as root:
+            store = LocalStore(root, logged=False)
+            for key in keys:
+                store.put(key, b"", {})
+            expected = sorted(
+                (key for key in keys if key.startswith(prefix) and key.encode() > after.encode()), key=str.encode
+            )
+            assert [info.key for info in store.list(prefix, start_after=after)] == expected
+            store.close()
 
 
 def replace_small(store: ObjectStore) -> None:
@@ -301,6 +458,22 @@ def test_a_torn_end_of_the_log_is_no_record(tmp_path: Path) -> None:
         recovered.close()
 
 
+def test_whoever_is_told_and_fails_does_not_stop_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    log = local_log.WriteLog(str(tmp_path))
+    told = threading.Event()
+
+    def careless(_segment: object, _error: StoreError | None) -> None:
+        raise RuntimeError("nobody foresaw this")
+
+    log.submit(local_log.LogRecord(operation=local_log.DELETE, key="a"), careless)
+    log.submit(local_log.LogRecord(operation=local_log.DELETE, key="b"), lambda _segment, _error: told.set())
+    assert told.wait(10)
+    assert "nobody foresaw this" in caplog.text
+    log.stop()
+    log.close()
+    assert [record.key for record in local_log.read_last_records(str(tmp_path))] == ["a", "b"]
+
+
 def test_log_segments_are_retired(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The log does not grow for ever, and what left it is in files."""
     monkeypatch.setattr(local_log, "SEGMENT_BYTES", 5_000)
@@ -436,6 +609,36 @@ def test_files_and_folders_of_one_name_race(tmp_path: Path, *, logged: bool) -> 
         thread.join()
     assert not errors
     assert content_of(store) == {key: (b"last" * 10, {"x-amz-meta-text": "last"}) for key in keys}
+    store.close()
+
+
+def test_a_folder_never_moves_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``a`` is in the way of ``a/b``, goes, and another put makes the folder ``a``: between any two system calls."""
+    store = LocalStore(tmp_path, logged=False)
+    put(store, "r/a", "file")
+    put(store, "r/z", "keeps the folder")
+    make, move = os.mkdir, os.rename
+
+    def make_late(path: str, mode: int = 0o777) -> None:
+        try:
+            make(path, mode)
+        except FileExistsError:
+            store.delete("r/a")
+            raise
+
+    def move_late(source: str, target: str) -> None:
+        if target.endswith("a%file") and not Path(source).exists():
+            make(source)
+            put(store, "r/a/c", "another's")
+        move(source, target)
+
+    monkeypatch.setattr(os, "mkdir", make_late)
+    monkeypatch.setattr(os, "rename", move_late)
+    put(store, "r/a/b", "folder")
+    monkeypatch.undo()
+    put(store, "r/a", "again")
+    assert {"r/a", "r/a/b"} <= content_of(store).keys()
+    assert not (tmp_path / "r" / "a%file").is_dir()
     store.close()
 
 

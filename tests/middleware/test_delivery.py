@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,9 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError, EndpointConnectionError
 
-from opentrail.middleware import UserIdentity, record_calls
-from opentrail.middleware.put_audit_events import PutAuditEvents
+from opentrail.core.errors import StorageError
+from opentrail.middleware import Credentials, UserIdentity, record_calls
+from opentrail.middleware.put_audit_events import AuditEvent, PutAuditEvents
 from opentrail.testing.live_server import free_port
 
 Wait = Callable[..., None]
@@ -116,6 +118,49 @@ def test_large_events_go_in_several_calls(collector: Any, tmp_path: Path) -> Non
     assert log.flush(60)
     log.close()
     assert len(collector.events()) == 30
+
+
+def test_an_event_that_no_call_could_take_is_refused_at_once(collector: Any, tmp_path: Path) -> None:
+    """Else it would stand in the way of all that come after it."""
+    log = collector.audit_log(tmp_path / "spools")
+    for text in ("x" * 1_100_000, '"' * 600_000):
+        with pytest.raises(StorageError, match="at most"):
+            log.write(data(collector, additionalEventData={"text": text}))
+    log.write(data(collector, 1, additionalEventData={"text": '"' * 500_000}))  # too long for Opentrail, not for a call
+    log.write(data(collector, 2))
+    assert log.flush(30)
+    log.close()
+    assert uids(collector.events()) == ["u-2"]
+
+
+@pytest.mark.parametrize(
+    "answer", [b"{}", b'{"successful": [], "failed": []}', b'{"successful": [{"id": "other", "eventID": "e"}]}', b"[]"]
+)
+def test_an_event_of_which_an_answer_says_nothing_is_not_taken(answer: bytes) -> None:
+    """From a proxy, say, that has an opinion of its own."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["content-length"]))
+            self.send_response(200)
+            self.send_header("content-length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def log_message(self, *_arguments: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        client = PutAuditEvents(
+            endpoint=f"http://127.0.0.1:{server.server_port}",
+            channel_arn="arn:aws:cloudtrail:us-east-1:123456789012:channel/c",
+            credentials=lambda: Credentials(access_key_id="AKIA", secret_access_key="secret"),
+        )
+        with pytest.raises(StorageError, match="not PutAuditEvents'"):
+            client.put([AuditEvent(id="mine", event_data="{}")])
+        client.close()
+        server.shutdown()
 
 
 def test_a_wrong_key_waits_until_it_is_right(collector: Any, tmp_path: Path) -> None:

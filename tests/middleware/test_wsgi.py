@@ -258,6 +258,37 @@ def test_a_server_that_stops_reading_is_told_of(spooled: Make) -> None:
     assert body.closed == 1
 
 
+def test_a_worker_that_is_ended_in_the_middle_of_an_answer_tells_of_it(spooled: Make) -> None:
+    log = spooled()
+
+    def parts() -> Iterator[bytes]:
+        yield b"a"
+        raise SystemExit(1)  # as gunicorn ends a worker whose time is over
+
+    def app(_environ: Any, start_response: Any) -> Iterable[bytes]:
+        start_response("200 OK", [])
+        return parts()
+
+    with pytest.raises(SystemExit):
+        call(WSGIMiddleware(app, audit_log=log.log, api=API), "GET", "/")
+    assert [each.get("errorCode") for each in log.events()] == [None, "ResponseInterrupted"]
+
+
+def test_a_route_that_cannot_be_told_costs_neither_event_nor_call(spooled: Make) -> None:
+    log = spooled()
+
+    def app(_environ: Any, start_response: Any) -> Iterable[bytes]:
+        start_response("200 OK", [])
+        return [b"a"]
+
+    def route(_environ: Any) -> Any:
+        raise KeyError("route")
+
+    wrapped = WSGIMiddleware(app, audit_log=log.log, api=API, route=route)
+    assert call(wrapped, "GET", "/") == ("200 OK", b"a")
+    assert [each["eventName"] for each in log.events()] == ["UnknownOperation"]
+
+
 def test_the_old_write_is_recorded_first(spooled: Make) -> None:
     log = spooled()
 

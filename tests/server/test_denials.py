@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,7 +12,7 @@ import pytest
 from opentrail.core.http import Headers, HttpRequest
 from opentrail.core.identity import Identity, IdentityType, Session, SessionIssuer
 from opentrail.core.organizations import Membership
-from opentrail.core.policy import PolicyType
+from opentrail.core.policy import Decision, PolicyType
 from opentrail.core.wire.calls import ApiCall
 from opentrail.server.authorisation import Authoriser
 from opentrail.server.caller_policies import CallerPolicies
@@ -51,6 +51,7 @@ class Judge:
         boundary: NamedPolicy | None = None,
         control: tuple[tuple[NamedPolicy, ...], ...] = (),
         organization: tuple[str, ...] = (),
+        seal: Callable[[Decision], str] | None = None,
     ) -> None:
         grants = Grants(policies=identity, boundary=boundary)
         member = {
@@ -66,6 +67,7 @@ class Judge:
                 membership=member.get,
             ),
             clock=lambda: NOW,
+            seal=seal,
         )
 
     def fault(
@@ -143,6 +145,38 @@ def test_the_resource_as_its_service_names_it(action: str, resource: str, shown:
 def test_json_services_have_a_code_of_their_own(action: str, resource: str, shown: str) -> None:
     message = f"User: {ALICE} is not authorized to perform: {action}{shown} {NO_IDENTITY.format(action)}"
     assert Judge().fault(action, resource) == ("AccessDeniedException", 400, message)
+
+
+@pytest.mark.parametrize(
+    ("action", "code", "status"),
+    [
+        ("autoscaling:CreateAutoScalingGroup", "AccessDenied", 403),
+        ("cloudfront:ListDistributions", "AccessDenied", 403),
+        ("cloudwatch:PutMetricData", "AccessDenied", 403),
+        ("dynamodb:PutItem", "AccessDeniedException", 400),
+        ("kinesisvideo:CreateStream", "AccessDeniedException", 401),
+        ("lambda:ListFunctions", "AccessDeniedException", 403),
+        ("rds:DescribeDBInstances", "AccessDenied", 403),
+        ("route53:ListHostedZones", "AccessDenied", 403),
+        ("shield:ListProtections", "AccessDeniedException", 400),
+        ("sns:ListTopics", "AuthorizationError", 403),
+        ("sqs:ListQueues", "AccessDenied", 403),
+    ],
+)
+def test_each_protocol_and_service_has_its_own_code(action: str, code: str, status: int) -> None:
+    message = f"User: {ALICE} is not authorized to perform: {action} {NO_IDENTITY.format(action)}"
+    assert Judge().fault(action, "*") == (code, status, message)
+
+
+@pytest.mark.parametrize(
+    ("resource", "where"), [("*", ""), (INSTANCE := "arn:aws:ec2:::instance/i", f" on resource: {INSTANCE}")]
+)
+@pytest.mark.parametrize(("seals", "end"), [(False, ""), (True, ". Encoded authorization failure message: SEALED")])
+def test_ec2_has_a_sentence_of_its_own(resource: str, where: str, seals: bool, end: str) -> None:
+    sentence = f"User: {ALICE} is not authorized to perform: ec2:RunInstances{where}"
+    message = f"You are not authorized to perform this operation. {sentence} {NO_IDENTITY.format('ec2:RunInstances')}"
+    judge = Judge(seal=(lambda _decision: "SEALED") if seals else None)
+    assert judge.fault("ec2:RunInstances", resource) == ("UnauthorizedOperation", 403, message + end)
 
 
 ALLOW, DENY = named("Allow"), named("Deny")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections.abc import Callable
 from typing import Any
@@ -20,7 +21,15 @@ def hasty(local: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     """``local`` behind a socket whose patience ends after half a second."""
     monkeypatch.setattr(http_protocol, "CLIENT_TIMEOUT_SECONDS", 0.5)
     app: Any = Application(local.runtime.door, max_header_bytes=32 << 10)
-    config = uvicorn.Config(app, http=EndpointProtocol, ws="none", lifespan="off", log_config=None, access_log=False)
+    config = uvicorn.Config(
+        app,
+        http=EndpointProtocol,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        timeout_keep_alive=1,
+    )
 
     async def listen() -> tuple[asyncio.Server, list[EndpointProtocol]]:
         config.load()
@@ -54,8 +63,6 @@ def hasty(local: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def talk(port: int, *parts: bytes) -> tuple[bytes, float]:
     """Send ``parts`` and read to the end; what came, and after how many seconds the connection was closed."""
-    import socket
-
     start = time.monotonic()
     with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
         for part in parts:
@@ -65,6 +72,18 @@ def talk(port: int, *parts: bytes) -> tuple[bytes, float]:
         while received := connection.recv(65536):
             data += received
     return data, time.monotonic() - start
+
+
+def test_a_connection_that_rests_is_kept_for_its_time_after_each_answer(hasty: Any) -> None:
+    request = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", hasty.port), timeout=10) as connection:
+        for _ in range(3):  # for longer than the patience with a client that owes something
+            connection.sendall(request)
+            assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
+            time.sleep(0.7)
+    data, seconds = talk(hasty.port, request)
+    assert data.startswith(b"HTTP/1.1 200 ")
+    assert 0.9 < seconds < 3
 
 
 @pytest.mark.parametrize("begun", [b"", b"GE", b"GET / HTTP/1.1\r\nHost:"])
@@ -106,7 +125,6 @@ def test_a_body_that_comes_slowly_is_no_timeout(hasty: Any, on_the_wire: Callabl
 
 
 def test_an_answer_that_nobody_reads(hasty: Any, on_the_wire: Callable[..., bytes]) -> None:
-    import socket
 
     s3 = hasty.client("s3")
     s3.create_bucket(Bucket="bucket")

@@ -195,6 +195,11 @@ def test_calls_that_moto_answers_are_recorded(pytester: pytest.Pytester) -> None
             (event,) = opentrail_moto.assert_recorded("RunInstances", source="ec2", region="eu-west-1")
             assert event["responseElements"]["instancesSet"]["items"][0]["imageId"] == "ami-12345678"
             opentrail_moto.assert_recorded("CreateTable", response={"tableDescription": {"tableName": "t"}})
+            pools = boto3.client("cognito-idp", region_name="eu-west-1")
+            pool = pools.create_user_pool(PoolName="p")["UserPool"]["Id"]
+            client = pools.create_user_pool_client(UserPoolId=pool, ClientName="c")["UserPoolClient"]["ClientId"]
+            pools.sign_up(ClientId=client, Username="u", Password="Passw0rd!!")  # a call that nobody signs
+            opentrail_moto.assert_recorded("SignUp", source="cognito-idp", region="eu-west-1")
             assert opentrail_moto.flush()
             assert opentrail_moto.validate() == []
 

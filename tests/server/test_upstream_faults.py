@@ -3,82 +3,27 @@
 from __future__ import annotations
 
 import json
-import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError, HTTPClientError, ResponseStreamingError
 
-from opentrail.journal.base import EntryKind
-from opentrail.server.config import Settings
-from opentrail.server.serving import ThreadedEndpoint, serve_on_thread
-from opentrail.server.upstream_settings import Upstream
 from opentrail.testing.live_server import free_port
-from opentrail.testing.local_endpoint import LocalEndpoint
-from opentrail.testing.stub_upstream import Script, StubConnection, StubUpstream, run_stub_upstream
+from opentrail.testing.stub_upstream import Script, StubConnection, run_stub_upstream
+from opentrail.testing.upstream_trail import UpstreamTrail, run_upstream_trail
 
 LARGE = 5 << 20
-READ_TIMEOUT = 0.5
-
-
-class Trail:
-    """The endpoint, its client, and what it recorded since the last look."""
-
-    def __init__(self, endpoint: ThreadedEndpoint, stub: StubUpstream, connect: Callable[..., Any], key: Any) -> None:
-        self.endpoint = endpoint
-        self.stub = stub
-        self.key = key
-        self._connect = connect
-        self._local = LocalEndpoint(endpoint.runtime, endpoint.loop)
-        self._seen = 0
-        self.clients: list[Any] = []
-
-    @property
-    def port(self) -> int:
-        return int(self.endpoint.url.rpartition(":")[2])
-
-    def client(self, service: str) -> Any:
-        self.clients.append(self._connect(service, self.endpoint.url, self.key))
-        return self.clients[-1]
-
-    def play(self, script: Script) -> None:
-        """What the upstream does next; records from before are forgotten."""
-        self.stub.play(script)
-        self._seen = self.endpoint.runtime.journal.end
-
-    def record(self) -> dict[str, Any]:
-        """The one record of the one call since ``play``; waits for it."""
-        deadline = time.monotonic() + 10
-        while not (records := self._local.records(self._seen)) and time.monotonic() < deadline:
-            time.sleep(0.01)
-        assert len(records) == 1, [(each["eventName"], each.get("errorCode")) for each in records]
-        assert self.endpoint.runtime.door.recorder.oldest_open_intent() is None
-        return records[0]
-
-    def intents(self) -> int:
-        """How many intents were left since ``play``."""
-        return sum(entry.kind is EntryKind.INTENT for entry in self._local.entries(self._seen))
+READ_TIMEOUT = 0.7
 
 
 @pytest.fixture(scope="module")
-def trail(tmp_path_factory: pytest.TempPathFactory, boto3_client: Callable[..., Any], make_key: Any) -> Iterator[Trail]:
-    with run_stub_upstream() as stub, _serve(tmp_path_factory.mktemp("upstream"), stub.port) as endpoint:
-        found = Trail(endpoint, stub, boto3_client, make_key("AKIDUPSTREAM", "secret"))
+def trail(tmp_path_factory: pytest.TempPathFactory) -> Iterator[UpstreamTrail]:
+    folder = tmp_path_factory.mktemp("upstream")
+    with run_stub_upstream() as stub, run_upstream_trail(folder, stub, read_timeout=READ_TIMEOUT) as found:
         yield found
-        for client in found.clients:
-            client.close()
-
-
-@contextmanager
-def _serve(folder: Path, port: int) -> Iterator[ThreadedEndpoint]:
-    upstream = Upstream(service="*", host="127.0.0.1", port=port, connect_timeout=1, read_timeout=READ_TIMEOUT)
-    settings = Settings(port=0, data_dir=folder / "data", upstream=(upstream,), own=("cloudtrail",))
-    with serve_on_thread(settings) as endpoint:
-        yield endpoint
 
 
 def close_at_once(connection: StubConnection) -> None:
@@ -140,7 +85,7 @@ FAULTS = [
 
 
 @pytest.mark.parametrize(("script", "words"), FAULTS)
-def test_a_write_whose_answer_fails_has_an_unknown_outcome(trail: Trail, script: Script, words: str) -> None:
+def test_a_write_whose_answer_fails_has_an_unknown_outcome(trail: UpstreamTrail, script: Script, words: str) -> None:
     trail.play(script)
     with pytest.raises(ClientError) as caught:
         trail.client("s3").put_object(Bucket="bucket", Key="k", Body=b"content")
@@ -160,7 +105,7 @@ def test_a_write_whose_answer_fails_has_an_unknown_outcome(trail: Trail, script:
 
 
 @pytest.mark.parametrize(("script", "words"), FAULTS)
-def test_a_read_whose_answer_fails(trail: Trail, script: Script, words: str) -> None:
+def test_a_read_whose_answer_fails(trail: UpstreamTrail, script: Script, words: str) -> None:
     trail.play(script)
     with pytest.raises(ClientError) as caught:
         trail.client("s3").get_object(Bucket="bucket", Key="k")
@@ -181,7 +126,7 @@ def test_a_read_whose_answer_fails(trail: Trail, script: Script, words: str) -> 
     ],
 )
 def test_each_protocol_has_its_own_words(
-    trail: Trail, service: str, operation: str, arguments: dict[str, Any], code: str
+    trail: UpstreamTrail, service: str, operation: str, arguments: dict[str, Any], code: str
 ) -> None:
     trail.play(close_at_once)
     with pytest.raises(ClientError) as caught:
@@ -190,19 +135,16 @@ def test_each_protocol_has_its_own_words(
     assert trail.record()["errorCode"].removeprefix("Server.") == code  # as EC2 records have it
 
 
-def test_an_upstream_that_is_not_there(tmp_path: Path, boto3_client: Callable[..., Any], make_key: Any) -> None:
-    with _serve(tmp_path, free_port()) as endpoint:
-        found = Trail(endpoint, StubUpstream.__new__(StubUpstream), boto3_client, make_key("AKIDUPSTREAM", "secret"))
-        cases: tuple[tuple[str, str, Callable[[Any], Any]], ...] = (
-            ("s3", "ServiceUnavailable", lambda client: client.put_object(Bucket="bucket", Key="k", Body=b"c")),
-            ("ec2", "Unavailable", lambda client: client.create_vpc(CidrBlock="10.0.0.0/16")),
-        )
+def test_an_upstream_that_is_not_there(tmp_path: Path) -> None:
+    cases: tuple[tuple[str, str, Callable[[Any], Any]], ...] = (
+        ("s3", "ServiceUnavailable", lambda client: client.put_object(Bucket="bucket", Key="k", Body=b"c")),
+        ("ec2", "Unavailable", lambda client: client.create_vpc(CidrBlock="10.0.0.0/16")),
+    )
+    with run_stub_upstream() as stub, run_upstream_trail(tmp_path, stub, port=free_port()) as found:
         for service, code, call in cases:
-            found._seen = endpoint.runtime.journal.end
-            client = found.client(service)
+            found.forget()
             with pytest.raises(ClientError) as caught:
-                call(client)
-            client.close()
+                call(found.client(service))
             assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 503
             assert caught.value.response["Error"]["Code"] == code
             record = found.record()
@@ -210,27 +152,22 @@ def test_an_upstream_that_is_not_there(tmp_path: Path, boto3_client: Callable[..
             assert "could not be reached" in record["errorMessage"]
 
 
-def test_all_connections_busy(tmp_path: Path, boto3_client: Callable[..., Any], make_key: Any) -> None:
-    with run_stub_upstream() as stub:
-        upstream = Upstream(service="*", host="127.0.0.1", port=stub.port, connect_timeout=0.3, max_connections=1)
-        settings = Settings(port=0, data_dir=tmp_path / "data", upstream=(upstream,), own=("cloudtrail",))
-        with serve_on_thread(settings) as endpoint:
-            found = Trail(endpoint, stub, boto3_client, make_key("AKIDUPSTREAM", "secret"))
-            found.play(silent)
-            with socket.create_connection(("127.0.0.1", found.port)) as first:
-                first.sendall(b"GET /bucket/k HTTP/1.1\r\nhost: x\r\n\r\n")
-                while not stub.requests:
-                    time.sleep(0.01)
-                client = found.client("s3")
-                with pytest.raises(ClientError) as caught:
-                    client.get_object(Bucket="bucket", Key="k")
-                client.close()
-            assert "busy" in caught.value.response["Error"]["Message"]
-            assert found.record()["errorCode"] == "ServiceUnavailable"
-            stub.drop()
+def test_all_connections_busy(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"connect_timeout": 0.3, "max_connections": 1, "read_timeout": 60}
+    with run_stub_upstream() as stub, run_upstream_trail(tmp_path, stub, **options) as found:
+        found.play(silent)
+        with found.connect() as first:
+            first.sendall(b"GET /bucket/k HTTP/1.1\r\nhost: x\r\n\r\n")
+            while not stub.requests:
+                time.sleep(0.01)
+            with pytest.raises(ClientError) as caught:
+                found.client("s3").get_object(Bucket="bucket", Key="k")
+        assert "busy" in caught.value.response["Error"]["Message"]
+        assert found.record()["errorCode"] == "ServiceUnavailable"
+        stub.drop()
 
 
-def test_a_dead_connection_is_found_by_reads_and_never_costs_a_write_twice(trail: Trail) -> None:
+def test_a_dead_connection_is_found_by_reads_and_never_costs_a_write_twice(trail: UpstreamTrail) -> None:
     def answer_once(connection: StubConnection) -> None:
         request = connection.read()
         connection.answer(200, b"first" if request and request.line.startswith("GET") else b"")
@@ -254,7 +191,7 @@ def test_a_dead_connection_is_found_by_reads_and_never_costs_a_write_twice(trail
     assert len(trail.stub.requests) == 2
 
 
-def test_a_connection_that_was_closed_meanwhile_costs_nothing(trail: Trail) -> None:
+def test_a_connection_that_was_closed_meanwhile_costs_nothing(trail: UpstreamTrail) -> None:
     def answer_and_close(connection: StubConnection) -> None:
         connection.read()
         connection.answer(200)
@@ -268,7 +205,7 @@ def test_a_connection_that_was_closed_meanwhile_costs_nothing(trail: Trail) -> N
 
 
 @pytest.mark.parametrize("framing", ["length", "chunked"])
-def test_a_long_answer_that_ends_early(trail: Trail, framing: str) -> None:
+def test_a_long_answer_that_ends_early(trail: UpstreamTrail, framing: str) -> None:
     def script(connection: StubConnection) -> None:
         connection.read()
         if framing == "length":
@@ -288,7 +225,7 @@ def test_a_long_answer_that_ends_early(trail: Trail, framing: str) -> None:
     assert trail.intents() == 1, "a part of the answer left before there was any trace"
 
 
-def test_a_client_that_leaves_in_the_middle_of_an_answer(trail: Trail) -> None:
+def test_a_client_that_leaves_in_the_middle_of_an_answer(trail: UpstreamTrail) -> None:
     ended = []
 
     def script(connection: StubConnection) -> None:
@@ -314,27 +251,15 @@ def test_a_client_that_leaves_in_the_middle_of_an_answer(trail: Trail) -> None:
     assert ended, "the upstream was left to send to nobody"
 
 
-def _upload_head(trail: Trail, sign: Callable[..., Any], length: int, *more: str) -> bytes:
-    request = sign(
-        trail.key,
-        "PUT",
-        f"{trail.endpoint.url}/bucket/k",
-        service="s3",
-        headers={"x-amz-content-sha256": "UNSIGNED-PAYLOAD"},
-    )
-    lines = [
-        f"{name}: {value.decode() if isinstance(value, bytes) else value}"
-        for name, value in request.headers.items()
-        if name.lower() != "content-length"
-    ]
-    head = ["PUT /bucket/k HTTP/1.1", f"host: 127.0.0.1:{trail.port}", *lines, f"content-length: {length}", *more]
-    return "\r\n".join(head).encode() + b"\r\n\r\n"
+def _upload_head(trail: UpstreamTrail, length: int, *more: str) -> bytes:
+    lines = (f"content-length: {length}", *more)
+    return trail.signed_head("PUT", "/bucket/k", *lines, x_amz_content_sha256="UNSIGNED-PAYLOAD")
 
 
-def test_a_client_that_leaves_in_the_middle_of_its_upload(trail: Trail, sign_request: Callable[..., Any]) -> None:
+def test_a_client_that_leaves_in_the_middle_of_its_upload(trail: UpstreamTrail) -> None:
     trail.play(answer_when_complete)
-    with socket.create_connection(("127.0.0.1", trail.port)) as connection:
-        connection.sendall(_upload_head(trail, sign_request, LARGE) + b"x" * (LARGE // 2))
+    with trail.connect() as connection:
+        connection.sendall(_upload_head(trail, LARGE) + b"x" * (LARGE // 2))
         while not trail.stub.requests:
             time.sleep(0.01)
     record = trail.record()
@@ -353,16 +278,16 @@ def answer_when_complete(connection: StubConnection) -> None:
         connection.answer(200, x_amz_request_id="UPSTREAM1")
 
 
-def test_a_client_that_does_not_wait_for_the_answer(trail: Trail, sign_request: Callable[..., Any]) -> None:
+def test_a_client_that_does_not_wait_for_the_answer(trail: UpstreamTrail) -> None:
     def slow(connection: StubConnection) -> None:
         request = connection.read()
-        time.sleep(0.2)
+        time.sleep(0.1)
         assert request is not None
         connection.answer(200, x_amz_request_id="UPSTREAM2")
 
     trail.play(slow)
-    with socket.create_connection(("127.0.0.1", trail.port)) as connection:
-        connection.sendall(_upload_head(trail, sign_request, 10) + b"x" * 10)
+    with trail.connect() as connection:
+        connection.sendall(_upload_head(trail, 10) + b"x" * 10)
         while not trail.stub.requests:
             time.sleep(0.01)
     record = trail.record()
@@ -371,7 +296,7 @@ def test_a_client_that_does_not_wait_for_the_answer(trail: Trail, sign_request: 
     assert trail.stub.requests[0].complete
 
 
-def test_an_upload_that_the_upstream_refuses_before_it_has_come(trail: Trail, sign_request: Callable[..., Any]) -> None:
+def test_an_upload_that_the_upstream_refuses_before_it_has_come(trail: UpstreamTrail) -> None:
     def refuse(connection: StubConnection) -> None:
         request = connection.read_head()
         assert request is not None
@@ -380,8 +305,8 @@ def test_an_upload_that_the_upstream_refuses_before_it_has_come(trail: Trail, si
         connection.wait_for_end()
 
     trail.play(refuse)
-    with socket.create_connection(("127.0.0.1", trail.port), timeout=10) as connection:
-        connection.sendall(_upload_head(trail, sign_request, LARGE, "expect: 100-continue"))
+    with trail.connect() as connection:
+        connection.sendall(_upload_head(trail, LARGE, "expect: 100-continue"))
         answer = connection.recv(1 << 16)
     assert answer.startswith(b"HTTP/1.1 403 ")
     record = trail.record()
@@ -389,14 +314,14 @@ def test_an_upload_that_the_upstream_refuses_before_it_has_come(trail: Trail, si
     assert record["additionalEventData"]["bytesTransferredIn"] == 0
 
 
-def test_an_upstream_that_never_takes_the_upload(trail: Trail, sign_request: Callable[..., Any]) -> None:
+def test_an_upstream_that_never_takes_the_upload(trail: UpstreamTrail) -> None:
     def deaf(connection: StubConnection) -> None:
         connection.read_head()
         time.sleep(READ_TIMEOUT + 1.5)
 
     trail.play(deaf)
-    with socket.create_connection(("127.0.0.1", trail.port), timeout=10) as connection:
-        connection.sendall(_upload_head(trail, sign_request, 200 << 20))
+    with trail.connect() as connection:
+        connection.sendall(_upload_head(trail, 200 << 20))
         connection.settimeout(0.2)
         data = b"x" * (1 << 20)
         try:
@@ -409,7 +334,7 @@ def test_an_upstream_that_never_takes_the_upload(trail: Trail, sign_request: Cal
     assert "did not answer in time" in record["errorMessage"]
 
 
-def test_the_refusal_of_an_unknown_key_is_recorded_as_nobody_s(trail: Trail) -> None:
+def test_the_refusal_of_an_unknown_key_is_recorded_as_nobody_s(trail: UpstreamTrail) -> None:
     def refuse(connection: StubConnection) -> None:
         while connection.read() is not None:
             body = b"<Error><Code>InvalidAccessKeyId</Code><Message>No such key</Message></Error>"

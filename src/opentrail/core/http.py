@@ -9,8 +9,10 @@ RFC 9110 (semantics), RFC 3986 (paths).
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Protocol
+
+from opentrail.core.values import dataclass
 
 
 class Headers:

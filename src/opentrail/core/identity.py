@@ -6,9 +6,11 @@ The forms are those of the CloudTrail user guide, "CloudTrail userIdentity eleme
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from enum import StrEnum
+
+from opentrail.core.values import dataclass
 
 
 class IdentityType(StrEnum):

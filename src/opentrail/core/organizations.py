@@ -14,13 +14,20 @@ Source: AWS Organizations API reference (data types, forms of ids) and user guid
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import TypeVar
 
 SERVICE_CONTROL_POLICY = "SERVICE_CONTROL_POLICY"
 FULL_ACCESS_ID = "p-FullAWSAccess"
 FULL_ACCESS_ARN = f"arn:aws:organizations::aws:policy/service_control_policy/{FULL_ACCESS_ID}"
 FULL_ACCESS_TEXT = '{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}'
+
+HANDSHAKE_KEPT = timedelta(days=30)  # after it has ended (API reference, ListHandshakesForOrganization)
+ACCOUNT_REQUEST_KEPT = timedelta(days=90)  # after it was completed (user guide, "Quotas": account creation)
+
+_Key = TypeVar("_Key")
+_Item = TypeVar("_Item")
 
 _ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz"
 ID_BYTES = 24  # enough for every kind of id
@@ -90,10 +97,15 @@ class Invitation:
     state: str  # OPEN, CANCELED, ACCEPTED, DECLINED
     requested: datetime
     expires: datetime
+    settled: datetime | None = None  # when it was canceled, accepted or declined
 
     def state_at(self, now: datetime) -> str:
         """The handshake's state at ``now``."""
         return "EXPIRED" if self.state == "OPEN" and now >= self.expires else self.state
+
+    def is_kept(self, now: datetime) -> bool:
+        """Whether it is still told of at ``now``."""
+        return now < (self.settled or self.expires) + HANDSHAKE_KEPT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +122,10 @@ class AccountRequest:
     failure: str = ""
     requested: datetime
     completed: datetime | None = None
+
+    def is_kept(self, now: datetime) -> bool:
+        """Whether it is still told of at ``now``."""
+        return self.completed is None or now < self.completed + ACCOUNT_REQUEST_KEPT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,6 +178,14 @@ class Organization:
         """The document of a service control policy."""
         return FULL_ACCESS_TEXT if policy_id == FULL_ACCESS_ID else self.policies[policy_id].content
 
+    def remembered(self, now: datetime) -> Organization:
+        """The organization without the handshakes and the requests for accounts that ended too long before ``now``."""
+        invitations = {key: each for key, each in self.invitations.items() if each.is_kept(now)}
+        requests = {key: each for key, each in self.requests.items() if each.is_kept(now)}
+        if len(invitations) == len(self.invitations) and len(requests) == len(self.requests):
+            return self
+        return replace(self, invitations=invitations, requests=requests)
+
     def place(self, target_id: str) -> Unit | Member | None:
         """The root, unit or account with this id: what policies are attached to."""
         return self.units.get(target_id) or self.members.get(target_id)
@@ -206,6 +230,11 @@ class Organization:
         """What a member administers, by service."""
         found = [each for each in self.delegations.values() if each.account_id == account_id]
         return sorted(found, key=lambda each: each.service_principal)
+
+
+def without(items: Mapping[_Key, _Item], key: _Key) -> dict[_Key, _Item]:
+    """All ``items`` but the one under ``key``."""
+    return {each: item for each, item in items.items() if each != key}
 
 
 def format_id(prefix: str, length: int, random: bytes, taken: Collection[str] = ()) -> str:

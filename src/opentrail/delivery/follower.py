@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -65,6 +65,7 @@ class LogFileFollower:
         self._random_bytes = random_bytes
         self._digest_interval_seconds = digest_interval_seconds
         self._members = members
+        self._left: dict[tuple[str, str], int] = {}  # trail and account that left it: the generation since when
 
     def find_place(self) -> None:
         """Fit the cursor to the journal; call once, before anything is appended.
@@ -115,6 +116,9 @@ class LogFileFollower:
         A chain is over when its trail no longer records it (or no longer that account, which left the organization),
         all that is durable is taken, and nothing is in flight that began before: an event that is still to come names
         ``oldest_generation`` or a later one.  Returns how many digests were staged.  Raises ``StorageError``.
+
+        Who joins or leaves an organization changes no trail, so the first round that misses an account makes a
+        generation: when nothing older is in flight, no call can name the organization for it any more.
         """
         staged = 0
         generation = self._trails.generation
@@ -127,17 +131,20 @@ class LogFileFollower:
             chains = transaction.chains()
             if self._open_home_chains(transaction, current, accounts, {chain.key for chain in chains}, stamp):
                 chains = transaction.chains()
+            left = self._leave(chains, current, accounts, now)
             for chain in chains:
                 key = chain.key
                 revision = current.get(key.trail_arn)
-                if revision is not None and revision.chain == key.chain and key.account_id in accounts[key.trail_arn]:
+                is_recorded = revision is not None and revision.chain == key.chain
+                if revision is not None and is_recorded and key.account_id in accounts[key.trail_arn]:
                     going_on = self._redirect(transaction, chain, revision)
                     staged += self._stage_digests(transaction, going_on, stamp, one_more=all_windows)
                     continue
-                if caught_up:  # nothing more can come: what rode along goes out, and the last digest names it
+                is_over = caught_up and left.get((key.trail_arn, key.account_id), 0) <= oldest_generation
+                if is_over:  # nothing more can come: what rode along goes out, and the last digest names it
                     cursor = self._stage_deferred(transaction, chain, cursor, stamp)
-                staged += self._stage_digests(transaction, chain, stamp, one_more=caught_up or all_windows)
-                if caught_up:
+                staged += self._stage_digests(transaction, chain, stamp, one_more=is_over or all_windows)
+                if is_over:
                     transaction.end_chain(chain)
             if staged or cursor != before:
                 transaction.move(FOLLOWER, replace(cursor, high_water=max(stamp, cursor.high_water)))
@@ -268,6 +275,20 @@ class LogFileFollower:
             prefix=key.prefix,
             organization_id=key.organization_id,
         )
+
+    def _leave(
+        self, chains: Sequence[Chain], current: Snapshot, accounts: Mapping[str, Collection[str]], now: datetime
+    ) -> Mapping[tuple[str, str], int]:
+        """Trails and accounts whose chains go on although the account has left: the generation in which it was gone."""
+        gone = set()
+        for chain in chains:
+            arn, account_id = chain.key.trail_arn, chain.key.account_id
+            revision = current.get(arn)
+            if revision is not None and revision.chain == chain.key.chain and account_id not in accounts[arn]:
+                gone.add((arn, account_id))
+        since = self._trails.advance(now) if gone - self._left.keys() else 0
+        self._left = {each: self._left.get(each, since) for each in gone}
+        return self._left
 
     def _accounts_of(self, trail: Trail) -> Collection[str]:
         """The accounts whose events the trail records now, its own among them."""

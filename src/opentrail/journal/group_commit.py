@@ -6,6 +6,7 @@ Rules:
   a lone caller pays one disk wait and no delay, and under load the batches grow by themselves while the disk works.
 * Callbacks come in the order of ``submit``; every accepted entry gets exactly one call, with a position or an error.
 * What waits is bounded, in entries and bytes: beyond that ``submit`` refuses at once (``retryable=True``).
+* What a callback raises is logged: it harms neither the callbacks after it nor the writer.
 * After an error that leaves the disk's state unknown nothing is accepted any more (``failure``).
 
 Measured: docs/adr/0004-journal-engine.md.  Design: architecture.md, step 9 of a recorded call.
@@ -13,6 +14,7 @@ Measured: docs/adr/0004-journal-engine.md.  Design: architecture.md, step 9 of a
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -23,9 +25,12 @@ from typing import Final
 from opentrail.core.errors import JournalError
 from opentrail.journal.base import Entry, Journal, check_entry, entry_size
 
-OnDone = Callable[[int | None, JournalError | None], None]  # (position, None) or (None, error); must not raise
+log = logging.getLogger("opentrail.journal")
+
+OnDone = Callable[[int | None, JournalError | None], None]  # (position, None) or (None, error); should not raise
 Notify = Callable[[Callable[[], None]], object]
 
+_RAISED: Final = "a callback of the journal raised, which it should not"
 _BATCH_BYTES: Final = 8 << 20  # a longer batch only delays its first caller; the disk's part is long amortised
 
 
@@ -252,8 +257,7 @@ class GroupCommit:
             self._answered = self._accepted
             self._progress.notify_all()
             error = self._refusal
-        for _, on_done in waiting:
-            on_done(None, error)
+        _call_failed([on_done for _, on_done in waiting], error)
 
 
 def _split(batch: list[tuple[Entry, OnDone]]) -> tuple[list[tuple[Entry, OnDone]], list[tuple[Entry, OnDone]]]:
@@ -268,12 +272,18 @@ def _split(batch: list[tuple[Entry, OnDone]]) -> tuple[list[tuple[Entry, OnDone]
 
 def _call_durable(callbacks: list[tuple[OnDone, int]]) -> None:
     for on_done, position in callbacks:
-        on_done(position, None)
+        try:
+            on_done(position, None)
+        except Exception:  # a boundary: it is one caller's mistake, and others wait behind it
+            log.exception(_RAISED)
 
 
 def _call_failed(callbacks: list[OnDone], error: JournalError) -> None:
     for on_done in callbacks:
-        on_done(None, error)
+        try:
+            on_done(None, error)
+        except Exception:  # the same
+            log.exception(_RAISED)
 
 
 def _fresh(error: JournalError | None) -> JournalError:

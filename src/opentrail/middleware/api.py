@@ -27,6 +27,7 @@ from opentrail.middleware.fields import PLACES, Field, Lists, find, listed, pars
 
 log = logging.getLogger("opentrail.middleware")
 
+_UNKNOWN = UserIdentity(type="Unknown", principal_id="unknown")
 UNKNOWN_OPERATION = "UnknownOperation"  # no route: nothing of the application was called
 _MAX_OBJECT_BYTES = 100_000
 _SOURCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+=-]{0,255}")
@@ -42,7 +43,7 @@ def route_name(exchange: Exchange) -> str:
 
 def nobody(_exchange: Exchange) -> UserIdentity:
     """The identity of whoever is not known."""
-    return UserIdentity(type="Unknown", principal_id="unknown")
+    return _UNKNOWN
 
 
 def every_call(_exchange: Exchange) -> bool:
@@ -101,8 +102,8 @@ class Api:
         mistakes: dict[str, str] = {}
         if not _ask(self.records, exchange, True, mistakes):
             return None
-        name = str(_ask(self.event_name, exchange, UNKNOWN_OPERATION, mistakes) or UNKNOWN_OPERATION)[:1024]
-        identity = _ask(self.identity, exchange, None, mistakes) or nobody(exchange)
+        name = _ask(self.event_name, exchange, None, mistakes, _describe_name)
+        identity = _ask(self.identity, exchange, None, mistakes, _describe_identity)
         request_id = exchange.headers.get(self.request_id_header.lower(), "")[:1024] if self.request_id_header else ""
         address = client_address(exchange.peer, exchange.headers.get("x-forwarded-for", ""), self._trusted)
         answer = _json(exchange.response_body)
@@ -119,7 +120,7 @@ class Api:
             additional["httpStatusCode"] = exchange.status
         data: dict[str, Any] = {
             "version": _VERSION,
-            "userIdentity": _describe_identity(identity),
+            "userIdentity": identity,
             "eventSource": self.event_source,
             "eventName": name,
             "eventTime": f"{exchange.time:%Y-%m-%dT%H:%M:%SZ}",
@@ -136,17 +137,29 @@ class Api:
         return code or _status_name(exchange.status or 500)
 
 
-def _ask(function: Callable[[Exchange], Any], exchange: Exchange, otherwise: Any, mistakes: dict[str, str]) -> Any:
+def _ask(
+    function: Callable[[Exchange], Any],
+    exchange: Exchange,
+    otherwise: Any,
+    mistakes: dict[str, str],
+    read: Callable[[Any], Any] = bool,
+) -> Any:
+    """What ``read`` makes of what ``function`` says of the call; of ``otherwise`` where either fails."""
     try:
-        return function(exchange)
+        return read(function(exchange))
     except Exception as error:  # the application's own function: its mistake must not cost the event
         name = getattr(function, "__name__", type(function).__name__)
         log.exception("%s failed", name)
         mistakes[f"{name[:64]}Failed"] = type(error).__name__
-        return otherwise
+        return read(otherwise)
 
 
-def _describe_identity(identity: UserIdentity) -> dict[str, Any]:
+def _describe_name(name: object) -> str:
+    return str(name or UNKNOWN_OPERATION)[:1024]
+
+
+def _describe_identity(identity: UserIdentity | None) -> dict[str, Any]:
+    identity = _UNKNOWN if identity is None else identity
     described: dict[str, Any] = {
         "type": str(identity.type or "Unknown")[:128],
         "principalId": str(identity.principal_id or "unknown")[:1024],

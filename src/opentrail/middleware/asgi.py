@@ -8,7 +8,7 @@ Rules:
 * A client that goes away before there was an answer leaves an event with the error code ``ClientDisconnected``.
 * Messages pass unchanged, and so do exceptions.  WebSockets and the lifespan are none of this middleware's business.
 
-Source: ASGI 3.0, "HTTP & WebSocket ASGI Message Format".
+Source: ASGI 3.0, "HTTP & WebSocket ASGI Message Format" and "Extensions" (zero copy send, path send).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from opentrail.middleware.api import Api
 from opentrail.middleware.audit_log import AuditLog
 from opentrail.middleware.exchange import ClientDisconnected, Exchange, ResponseInterrupted, Route
 from opentrail.middleware.recording import UNAVAILABLE, UNAVAILABLE_HEADERS, Capture, is_short_json, record
-from opentrail.middleware.routes import RouteOf, asgi_route
+from opentrail.middleware.routes import RouteOf, asgi_route, find_route
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -33,6 +33,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+_BODIES = frozenset({"http.response.body", "http.response.zerocopysend", "http.response.pathsend"})
 _WRITERS = 32  # events that wait for the disk at a time; they share one wait
 
 
@@ -74,7 +75,7 @@ class ASGIMiddleware:
 
     def route(self, scope: Scope) -> Route | None:
         """The route that the call of ``scope`` took."""
-        return self._route(scope)
+        return find_route(self._route, scope)
 
     async def _run(self, function: Callable[..., Any], *arguments: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._writers, function, *arguments)
@@ -135,7 +136,7 @@ class _Call:
                 self._response = Capture(api.max_body_bytes)
                 self._holds = is_short_json(headers, api.max_body_bytes, needs_length=True)
             return
-        last = message["type"] == "http.response.body" and not message.get("more_body", False)
+        last = message["type"] in _BODIES and not message.get("more_body", False)
         if self._start is None:
             self._finished = self._finished or last
             await self._send(message)
@@ -168,6 +169,7 @@ class _Call:
         if self._recorded:  # a stream that broke off
             await self._record(self._exchange(error, interrupted=True))
         elif error is not None or self._start is None:
+            self._status = None  # a head that was held back never left: the server answers in its place
             await self._record(self._exchange(error, interrupted=self._gone and self._status is None))
         else:
             await self._release(None)

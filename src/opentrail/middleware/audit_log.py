@@ -18,6 +18,7 @@ import os
 import random
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -25,6 +26,7 @@ from pathlib import Path
 from typing import Any, Literal
 from uuid import uuid4
 
+from opentrail.core.audit_events import MAX_CALL_BYTES
 from opentrail.core.channels import parse_channel_arn
 from opentrail.core.errors import ServiceFault, StorageError
 from opentrail.middleware.put_audit_events import (
@@ -95,10 +97,17 @@ class AuditLog:
         self._lock = threading.Lock()
         self._pid = 0
         self._worker: _Worker | None = None
+        os.register_at_fork(after_in_child=partial(_leave_parents_spool, weakref.ref(self)))
 
     def write(self, event_data: Mapping[str, Any]) -> str:
-        """Make an event safe and return its id.  Raises ``StorageError``."""
+        """Make an event safe and return its id.
+
+        Raises ``StorageError``, also for an event that no call could ever take along: it would hold up all others.
+        """
         event = AuditEvent(id=str(uuid4()), event_data=_encode(event_data))
+        if len(event.event_data) > MAX_CALL_BYTES:
+            text = f"an event has {len(event.event_data)} bytes; a call takes {MAX_CALL_BYTES} at most"
+            raise StorageError(text, retryable=False)
         self._open().spool.append(event.encode())
         return event.id
 
@@ -134,15 +143,18 @@ class AuditLog:
         worker = self._worker
         if worker is not None and self._pid == os.getpid():
             return worker
-        if self._pid != os.getpid():
-            self._lock = threading.Lock()  # the parent may have held it when it forked
-            self._pid, self._worker = os.getpid(), None
-            if worker is not None:
-                worker.spool.close()  # this process's copies of the parent's descriptors, which hold its lock
         with self._lock:
             if self._worker is None:
                 self._worker = _Worker(self._take_spool(), self._make_client(), self._left_behind)
+            self._pid = os.getpid()
             return self._worker
+
+    def leave_parents_spool(self) -> None:
+        """Begin anew in a process that was just forked off, while it still has one thread."""
+        worker, self._worker = self._worker, None
+        self._lock = threading.Lock()  # the parent may have held it when it forked
+        if worker is not None:
+            worker.spool.close()  # this process's copies of the parent's descriptors, which hold its lock
 
     def _take_spool(self) -> Spool:
         for number in range(_MAX_WORKERS):
@@ -253,6 +265,12 @@ class _Worker:
         longest = min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * 2 ** min(self._failures, 10))
         self.hurry.wait(random.uniform(longest / 2, longest))  # noqa: S311  spreads retries; no secret
         self.hurry.clear()
+
+
+def _leave_parents_spool(log: weakref.ref[AuditLog]) -> None:
+    found = log()
+    if found is not None:
+        found.leave_parents_spool()
 
 
 def _parts(events: Sequence[AuditEvent]) -> Iterator[list[AuditEvent]]:

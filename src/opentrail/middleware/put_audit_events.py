@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import sha256
+from typing import Any
 from urllib.parse import quote, urlsplit
 
 from opentrail.core.channels import parse_channel_arn
@@ -113,7 +114,7 @@ class PutAuditEvents:
         try:
             answer = json.loads(data)
             if status == 200:
-                return {each["id"]: ServiceFault(each["errorCode"], each["errorMessage"]) for each in answer["failed"]}
+                return _read_faults(answer, events)
             code = str(answer.get("__type") or answer.get("code") or "").rpartition("#")[2]
             message = str(answer.get("message") or answer.get("Message") or "")
         except (ValueError, KeyError, TypeError, AttributeError):
@@ -171,6 +172,16 @@ class PutAuditEvents:
             f"SignedHeaders={';'.join(names)}, Signature={signature}"
         )
         return headers
+
+
+def _read_faults(answer: Mapping[str, Any], events: Sequence[AuditEvent]) -> dict[str, ServiceFault]:
+    """The faults of an answer, by id.  Raises ``KeyError`` where it leaves one of ``events`` out."""
+    faults = {each["id"]: ServiceFault(each["errorCode"], each["errorMessage"]) for each in answer["failed"]}
+    told = faults.keys() | {each["id"] for each in answer["successful"]}
+    for each in events:
+        if each.id not in told:
+            raise KeyError(each.id)
+    return faults
 
 
 def _checksum(text: str) -> str:

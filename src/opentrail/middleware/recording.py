@@ -76,4 +76,4 @@ def is_short_json(headers: Mapping[str, str], limit: int, *, needs_length: bool)
     if media_type != "application/json" and not media_type.endswith("+json"):
         return False
     length = headers.get("content-length", "")
-    return int(length) <= limit if length.isdecimal() else not needs_length
+    return len(length) < 16 and int(length) <= limit if length.isdecimal() else not needs_length

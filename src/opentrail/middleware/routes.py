@@ -6,13 +6,29 @@ the environ; Django resolves the path again (``django_route``).
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from opentrail.middleware.exchange import Route
 
+log = logging.getLogger("opentrail.middleware")
+
 RouteOf = Callable[[Mapping[str, Any]], Route | None]
+
+
+def find_route(route_of: RouteOf, context: Mapping[str, Any]) -> Route | None:
+    """The route that ``route_of`` tells; None where it fails, for its mistake must cost neither event nor call."""
+    try:
+        found = route_of(context)
+    except Exception:  # the application's own function, or a framework's
+        log.exception("the route of a call cannot be told")
+        return None
+    if found is None or isinstance(found, Route):
+        return found
+    log.error("the route of a call must be a Route, not %s", type(found).__name__)
+    return None
 
 
 def asgi_route(scope: Mapping[str, Any]) -> Route | None:

@@ -23,7 +23,7 @@ from opentrail.middleware.api import Api
 from opentrail.middleware.audit_log import AuditLog
 from opentrail.middleware.exchange import Exchange, ResponseInterrupted, Route
 from opentrail.middleware.recording import UNAVAILABLE, UNAVAILABLE_HEADERS, Capture, is_short_json, record
-from opentrail.middleware.routes import RouteOf, wsgi_route
+from opentrail.middleware.routes import RouteOf, find_route, wsgi_route
 
 Environ = dict[str, Any]  # PEP 3333: a builtin dictionary
 StartResponse = Callable[..., Any]
@@ -101,7 +101,9 @@ class _Call:
         yield from held
         try:
             yield from iterator
-        except Exception:
+        except GeneratorExit:  # whoever closes the answer tells of it
+            raise
+        except BaseException:  # also the exit of a worker whose time is over
             self._record(ResponseInterrupted())
             raise
 
@@ -138,7 +140,9 @@ class _Call:
         if self._head is None and self._recorded:
             return self._start_response(status, headers, exc_info)  # the server raises ``exc_info``: bytes have left
         self._head = (status, headers, exc_info) if exc_info else (status, headers)
-        self._found = self._route(self._environ)  # now: Flask takes its request out of the environ at the end
+        self._found = find_route(
+            self._route, self._environ
+        )  # now: Flask takes its request out of the environ at the end
         self._status = int(status[:3]) if status[:3].isdecimal() else None
         self._response_headers = {name.lower(): value for name, value in headers}
         return self._write
@@ -166,7 +170,7 @@ class _Call:
             peer=environ.get("REMOTE_ADDR", ""),
             context=environ,
             time=self._time,
-            route=self._found or self._route(environ),
+            route=self._found or find_route(self._route, environ),
             status=self._status,
             exception=error,
             request_body=self._request.whole,

@@ -16,7 +16,8 @@ from opentrail.core.errors import OpentrailError
 from opentrail.core.http import Headers, HttpRequest, HttpResponse, RelayedBody, Tls
 from opentrail.server.bodies import Receive, RequestBody
 from opentrail.server.call_threads import CallThreads
-from opentrail.server.calls import FrontDoor, handle_call
+from opentrail.server.calls import handle_call
+from opentrail.server.front_door import FrontDoor
 from opentrail.server.http_protocol import WHOLE_ANSWER, WholeAnswer
 from opentrail.server.payloads import MAX_LENGTH_DIGITS
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 
 from opentrail.core.credentials import TEMPORARY
@@ -36,6 +36,7 @@ from opentrail.core.sigv4.sigv2 import (
     parse_query_authorization,
     verify_query_signature,
 )
+from opentrail.core.values import dataclass
 from opentrail.core.wire.routing import Route
 from opentrail.state.identities import KeyRecord
 

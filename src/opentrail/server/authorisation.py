@@ -8,7 +8,7 @@ them must be allowed.  What the caller brings is put together by ``caller_polici
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from typing import Any
 
@@ -23,8 +23,8 @@ from opentrail.core.policy import (
     parse_policy,
     principal_context,
 )
+from opentrail.core.values import dataclass
 from opentrail.core.wire.calls import ApiCall
-from opentrail.server.authorization_messages import HEADER
 from opentrail.server.caller_policies import CallerPolicies, Standing, resource_policies, with_resource
 from opentrail.server.condition_context import CallKeys, RequestContext, RequestKeys, service_call_keys
 from opentrail.server.decisions import JudgedCall, judged_call
@@ -130,10 +130,10 @@ class Authoriser:
         return evaluate(request, policies)
 
     def _denial(self, decision: Decision, call: ApiCall) -> ServiceFault:
-        headers: tuple[tuple[str, str], ...] = ()
+        sealed = ""
         if self.seal is not None and call.identity.account_id and not call.identity.is_anonymous:
-            headers = ((HEADER, self.seal(decision)),)
-        return denial(decision, call.operation.service, is_kin=self._is_kin(decision.request), headers=headers)
+            sealed = self.seal(decision)
+        return denial(decision, call.operation.service, is_kin=self._is_kin(decision.request), sealed=sealed)
 
     def _is_kin(self, request: AuthorizationRequest) -> bool:
         """Whether the resource belongs to the caller's account, or to one of the same organization."""

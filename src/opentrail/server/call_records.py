@@ -7,7 +7,9 @@ that nobody vouched for it, and an intent that is all that is left says so too.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 from opentrail.core.errors import ServiceFault
@@ -17,10 +19,12 @@ from opentrail.core.identity import IdentityType
 from opentrail.core.recording import Recipient, build_event, choose_recipient
 from opentrail.core.recording.rules import RecordRules
 from opentrail.core.sigv4.sigv2 import is_query_signed
+from opentrail.core.values import dataclass
 from opentrail.core.wire.calls import ApiCall, Outcome
 from opentrail.server.execution import as_fault
 from opentrail.server.recorder import Recorder
 
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 VOUCHED_FOR_BY = "callerVouchedForBy"  # in additionalEventData, of callers whose signature an upstream judges
 
 
@@ -35,20 +39,34 @@ class CallRecords:
         """Leave the intent of ``call``; the refusal where that cannot be done, for then nothing is carried out."""
         try:
             recipient = choose_recipient(call, owner, others, refused=False)
-            intent = build_event(call, Outcome(additional=_vouching(call)), self.rules, recipient)
+            intent = build_event(call, Outcome(additional=_vouching(call, "nobody")), self.rules, recipient)
             await self.recorder.intend(intent, before)
         except Exception as error:  # noqa: BLE001  the request boundary
             return as_fault(error, call.operation.name, call.request_id)
         return None
 
     async def keep(
-        self, call: ApiCall, outcome: Outcome, owner: str, others: tuple[str, ...], before: int, *, happened: bool
+        self,
+        call: ApiCall,
+        outcome: Outcome,
+        owner: str,
+        others: tuple[str, ...],
+        before: int,
+        *,
+        happened: bool,
+        transfer: Mapping[str, Any] = NOTHING,
     ) -> ServiceFault | None:
-        """Make the event durable; the refusal where that cannot be done.  ``happened`` as in ``Recorder.record``."""
+        """Make the event durable; the refusal where that cannot be done.
+
+        ``happened`` as in ``Recorder.record``; ``transfer`` is S3's (``transferred``).
+        """
         recipient = choose_recipient(call, owner, others, refused=outcome.fault is not None)
         if not recipient.account_id:
             return None  # an unsigned call that reached nobody's resource: no account's trail can hold it
-        outcome = replace(outcome, additional={**_vouching(call), **outcome.additional})
+        answered = outcome.answer is not None and outcome.fault is None
+        additional = {**_vouching(call, "upstream" if answered else "nobody"), **transfer, **outcome.additional}
+        if additional:
+            outcome = replace(outcome, additional=additional)
         try:
             event = _build(call, outcome, self.rules, recipient)
             await self.recorder.record(event, before, happened=happened)
@@ -57,9 +75,9 @@ class CallRecords:
         return None
 
 
-def _vouching(call: ApiCall) -> dict[str, Any]:
-    """What is said of a caller whom nobody has proven yet."""
-    return {VOUCHED_FOR_BY: "nobody"} if call.identity.type is IdentityType.UNKNOWN else {}
+def _vouching(call: ApiCall, who: str) -> dict[str, Any]:
+    """What is said of a caller whom Opentrail has not proven."""
+    return {VOUCHED_FOR_BY: who} if call.identity.type is IdentityType.UNKNOWN else {}
 
 
 def _build(call: ApiCall, outcome: Outcome, rules: RecordRules, recipient: Recipient) -> Event:

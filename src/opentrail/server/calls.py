@@ -14,28 +14,23 @@ parse, authorise, (intend,) do, record, answer.  Rules:
 from __future__ import annotations
 
 import asyncio
-import re
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import field, replace
 from datetime import datetime
 from typing import Any
 from urllib.parse import unquote
 
 from opentrail.core.errors import ServiceFault
 from opentrail.core.http import ByteStream, HttpRequest, HttpResponse
-from opentrail.core.recording.rules import RecordRules
-from opentrail.core.sigv4 import CredentialScope, peek_scope
 from opentrail.core.sigv4.sigv2 import with_query_headers
+from opentrail.core.values import dataclass
 from opentrail.core.wire.calls import ApiCall, Outcome
 from opentrail.core.wire.faults import format_fault
-from opentrail.core.wire.model import ServiceModel
 from opentrail.core.wire.protocols import format_response, parse_request
-from opentrail.core.wire.routing import Catalog, Route, Scope, identify, is_form
-from opentrail.server.authentication import DEFAULT_REGION, Authenticator, Caller
-from opentrail.server.authorisation import Authoriser
+from opentrail.core.wire.routing import Route
+from opentrail.server.authentication import Caller
 from opentrail.server.bodies import BytesPayload, RequestBody, StreamedPayload
-from opentrail.server.call_records import CallRecords, transferred
-from opentrail.server.call_threads import CallThreads
+from opentrail.server.call_records import NOTHING, transferred
 from opentrail.server.execution import (
     as_fault,
     begin_handler,
@@ -46,45 +41,14 @@ from opentrail.server.execution import (
     unknown_operation,
 )
 from opentrail.server.forwarding import Asked, Forward
-from opentrail.server.identifiers import Identifiers
-from opentrail.server.metrics import Metrics
+from opentrail.server.front_door import FrontDoor
+from opentrail.server.identification import authenticate_call, identify_call, route_of_head
 from opentrail.server.payloads import payload_decoder
-from opentrail.server.recorder import Recorder
 from opentrail.server.upstream_client import AnswerStream
 from opentrail.server.upstream_connection import UpstreamError
 from opentrail.server.upstream_relay import Relay
-from opentrail.server.upstreams import Forwarder
-from opentrail.services.base import OperationEntry, Service
 
-UNSIGNED_FORM_BYTES = 128 << 10  # a web identity's token and policies, percent-encoded, fit
 SMALL_PAYLOAD_BYTES = 1 << 20  # up to this size a payload is read before its service is called
-
-_SIGNING_NAME = re.compile(r"[a-z0-9-]{1,64}")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FrontDoor:
-    """What answering a call needs; wired in ``server.runtime``."""
-
-    catalog: Catalog
-    services: Mapping[str, Service[Any]]
-    authenticator: Authenticator
-    authoriser: Authoriser
-    recorder: Recorder
-    rules: RecordRules
-    identifiers: Identifiers
-    metrics: Metrics
-    threads: CallThreads  # blocking operations run here
-    clock: Callable[[], datetime]
-    health: Callable[[], str]  # what is wrong, or ""
-    max_body_bytes: int
-    s3_domains: Collection[str]
-    forwarder: Forwarder | None = None  # where calls go that are not for the services above
-
-    @property
-    def records(self) -> CallRecords:
-        """Where the records of calls go."""
-        return CallRecords(recorder=self.recorder, rules=self.rules)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,16 +85,16 @@ async def handle_call(request: HttpRequest, body: RequestBody, door: FrontDoor, 
     try:
         route: Route | None = None
         try:
-            route, data = await _identify(request, body, door)
+            route, data = await identify_call(request, body, door, now)
             forward = door.forwarder.begin(route, sent) if door.forwarder is not None else None
             if forward is None or forward.signs:
-                caller = await _authenticate(request, data, route, door, now)
+                caller = await authenticate_call(request, data, route, door, now)
             else:
                 caller = await forward.caller(data, now)
         except Exception as error:  # noqa: BLE001  the request boundary: as_fault logs what nobody foresaw
             fault = as_fault(error, "an unproven request", request_id)
             door.metrics.count_refusal(fault.code)
-            route = route or _route_of_head(request, door)
+            route = route or route_of_head(request, door)
             return format_fault(route, fault, request_id, _resource(route), method=request.method)
         if forward is None:
             parsed = await _parse(request, body, data, route, caller=caller, door=door, request_id=request_id)
@@ -168,73 +132,6 @@ async def handle_call(request: HttpRequest, body: RequestBody, door: FrontDoor, 
     finally:
         if relayed is None:
             door.recorder.end(before)
-
-
-async def _identify(request: HttpRequest, body: RequestBody, door: FrontDoor) -> tuple[Route, bytes | None]:
-    """Which operation; and the body, unless it belongs to S3, whose requests name their operation without it.
-
-    An unsigned form is STS's: no other service of that protocol has operations without a signature.
-    """
-    claimed = peek_scope(request)
-    if claimed is None and is_form(request):
-        data = await body.read_whole(min(door.max_body_bytes, UNSIGNED_FORM_BYTES))
-        return identify(request, data, Scope(signing_name="sts", region=DEFAULT_REGION), door.catalog), data
-    if claimed is None or claimed.service == "s3":
-        scope = Scope(signing_name="s3", region=claimed.region) if claimed else None
-        return identify(request, None, scope, door.catalog, s3_domains=door.s3_domains), None
-    scope = Scope(signing_name=claimed.service, region=claimed.region)
-    if door.forwarder is not None and door.forwarder.streams(claimed.service, body):
-        return identify(request, None, scope, door.catalog), None
-    data = await body.read_whole(door.max_body_bytes)
-    try:
-        return identify(request, data, scope, door.catalog), data
-    except ServiceFault as fault:
-        return _unknown_service(request, claimed, fault), data
-
-
-def _unknown_service(request: HttpRequest, claimed: CredentialScope, fault: ServiceFault) -> Route:
-    """A route to a service that no model knows, so that its call can be recorded all the same.
-
-    Raises ``fault`` where the claim cannot be a service's name.
-    """
-    if not _SIGNING_NAME.fullmatch(claimed.service):
-        raise fault
-    metadata = {"apiVersion": "", "protocol": "rest-json", "signingName": claimed.service}
-    return Route(
-        service=ServiceModel({"metadata": metadata}, "unknown"),
-        operation=None,
-        operation_name="",
-        protocol="rest-json",
-        method=request.method,
-        path=request.path,
-        query=request.query,
-        fault=fault,
-    )
-
-
-def _route_of_head(request: HttpRequest, door: FrontDoor) -> Route | None:
-    """Where a request was meant to go, as far as its head says, to refuse it in the words of its protocol."""
-    claimed = peek_scope(request)
-    try:
-        scope = Scope(signing_name=claimed.service, region=claimed.region) if claimed else None
-        return identify(request, None, scope, door.catalog, s3_domains=door.s3_domains)
-    except Exception:  # noqa: BLE001  it was refused already; without a route it is told in the simplest protocol
-        return None
-
-
-async def _authenticate(
-    request: HttpRequest, data: bytes | None, route: Route, door: FrontDoor, now: datetime
-) -> Caller:
-    """Who calls.  A key that is not in memory is looked up on a thread.  Raises ``ServiceFault``, ``StorageError``."""
-    authenticator = door.authenticator
-    authorization = authenticator.read_claim(request, route)
-    if authorization is None:
-        entry = _entry(route, door)
-        return authenticator.anonymous(route, takes_token=entry is not None and entry.bearer is not None)
-    key = authenticator.remembered(authorization)
-    if key is None:
-        key = await door.threads.run(authenticator.look_up, authorization)
-    return authenticator.prove(request, data, route, authorization, key=key, now=now)
 
 
 async def _parse(
@@ -276,15 +173,9 @@ def _labels(route: Route) -> dict[str, str]:
     return {name: unquote(text, errors="replace") for name, text in route.labels.items()}
 
 
-def _entry(route: Route, door: FrontDoor) -> OperationEntry[Any] | None:
-    """How the operation is carried out, if it is one of this endpoint's."""
-    service = door.services.get(route.service.name)
-    return service.operations.get(route.operation.name) if service is not None and route.operation is not None else None
-
-
 async def _introduce(call: ApiCall, route: Route, door: FrontDoor) -> tuple[ApiCall, Answer | None]:
     """The call with its caller, where a token among its parameters says who that is; or the refusal of the token."""
-    entry = _entry(route, door)
+    entry = door.entry(route)
     if entry is None or entry.bearer is None or route.fault is not None or not call.identity.is_anonymous:
         return call, None
     bearer = await door.threads.run(introduce, call, entry, door.services[route.service.name].deps)
@@ -342,7 +233,8 @@ async def _forward(
         response=done.response,
         stream=done.stream,
     )
-    call = replace(call, request_id=done.request_id or call.request_id)
+    if done.request_id:
+        call = replace(call, request_id=done.request_id)
     if done.stream is not None and not forward.writes:
         # The client has a part of the answer before there is a record: should we die in between, the intent says so.
         fault = await door.records.intend(call, owner, others, before)
@@ -367,11 +259,11 @@ def _relay(
 
     async def finish(passed: int, error: UpstreamError | None) -> None:
         outcome = answer.outcome if error is None else Outcome(fault=forward.fault(error))
-        if forward.route.service.name == "s3":
-            transfer = transferred(call, body.received, response, passed)
-            outcome = replace(outcome, additional=transfer | dict(outcome.additional))
+        is_s3 = forward.route.service.name == "s3"
+        transfer = transferred(call, body.received, response, passed) if is_s3 else NOTHING
+        owner, others = answer.owner, answer.others
         try:
-            fault = await door.records.keep(call, outcome, answer.owner, answer.others, before, happened=True)
+            fault = await door.records.keep(call, outcome, owner, others, before, happened=True, transfer=transfer)
         finally:
             door.recorder.end(before)
         if fault is not None:
@@ -413,10 +305,9 @@ async def _record(
     door: FrontDoor,
 ) -> HttpResponse:
     """Make the event durable; the answer, or the refusal where that cannot be done."""
-    outcome = answer.outcome
-    if route.service.name == "s3":
-        outcome = replace(outcome, additional=transferred(call, body.received, response) | dict(outcome.additional))
-    fault = await door.records.keep(call, outcome, answer.owner, answer.others, before, happened=answer.carried_out)
+    transfer = transferred(call, body.received, response) if route.service.name == "s3" else NOTHING
+    happened, owner, others = answer.carried_out, answer.owner, answer.others
+    fault = await door.records.keep(call, answer.outcome, owner, others, before, happened=happened, transfer=transfer)
     if fault is None:
         return response
     return format_fault(route, fault, call.request_id, _resource(route), method=route.method)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import threading
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -76,20 +77,29 @@ class BotocoreCatalog:
         self._versions = _grouped(forms, "apiVersion")
         for alias, name in SIGNING_ALIASES.items():
             self._signing.setdefault(alias, (name,))
+        self._loading = threading.Lock()
+        self.in_memory = LoadedModels(self)
 
     def names(self) -> tuple[str, ...]:
         """Botocore's names of all services."""
         return tuple(self._entries)
 
     def service(self, name: str) -> ServiceModel:
-        """The model of botocore's service ``name``, its newest version.
+        """The model of botocore's service ``name``, its newest version; large ones take a third of a second to load.
 
         Raises ``ConfigError`` when the installed botocore has none.
         """
         service = self._services.get(name)
         if service is None:
-            service = self._services.setdefault(name, self._load(name))
+            with self._loading:  # once, however many calls ask for it
+                service = self._services.get(name)
+                if service is None:
+                    service = self._services[name] = self._load(name)
         return service
+
+    def loaded(self, name: str) -> ServiceModel | None:
+        """The model of ``name``, if it is in memory."""
+        return self._services.get(name)
 
     def _load(self, name: str) -> ServiceModel:
         folder = self._folder / name
@@ -117,10 +127,42 @@ class BotocoreCatalog:
         """The protocols of service ``name``, the preferred one first."""
         return tuple(self._entries[name]["protocols"])
 
+    def signing_name(self, name: str) -> str:
+        """What requests to service ``name`` are signed for."""
+        signing_name: str = self._entries[name]["signingName"]
+        return signing_name
+
     def endpoint_prefix(self, name: str) -> str:
         """The first label of the host name of service ``name``."""
         prefix: str = self._entries[name]["endpointPrefix"]
         return prefix
+
+
+class ModelNotLoadedError(Exception):
+    """The model of service ``name`` is not in memory."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+
+class LoadedModels:
+    """A catalog's view on the models that are in memory: of other services it knows what the index says."""
+
+    def __init__(self, catalog: BotocoreCatalog) -> None:
+        self._loaded = catalog.loaded
+        self.by_signing_name = catalog.by_signing_name
+        self.by_target_prefix = catalog.by_target_prefix
+        self.by_version = catalog.by_version
+        self.protocols = catalog.protocols
+        self.endpoint_prefix = catalog.endpoint_prefix
+
+    def service(self, name: str) -> ServiceModel:
+        """The model of service ``name``.  Raises ``ModelNotLoadedError``."""
+        service = self._loaded(name)
+        if service is None:
+            raise ModelNotLoadedError(name)
+        return service
 
 
 def _grouped(entries: Mapping[str, Entry], key: str) -> dict[str, tuple[str, ...]]:

@@ -8,40 +8,64 @@ Rules:
   its users, groups and roles, not their ARNs, unless one is made or passed.  What has no resource names none, but for
   IAM and Organizations, which name ``*``.
 * STS gives no reason across accounts, and to a web identity nothing but the action.
-* JSON services answer AccessDeniedException (400), the others AccessDenied (403).
+* The code is the protocol's, or one of the service's own (``_BY_PROTOCOL``, ``_BY_SERVICE``); the status is the model's
+  where it knows the error.  A service that once spoke query kept the code of then.
+* EC2 begins its sentence with one of its own, and ends it with the sealed message that others have in a header.
 
-Source: IAM user guide, "Troubleshoot access denied error messages"; Amazon S3 user guide, "Troubleshoot access denied
-(403 Forbidden) errors"; AWS's answers as its users quote them.
+Source: botocore's models; Amazon EC2 API reference, "Error codes"; IAM user guide, "Troubleshoot access denied error
+messages"; Amazon S3 user guide, "Troubleshoot access denied (403 Forbidden) errors"; AWS's answers as its users quote
+them.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 from opentrail.core.errors import ServiceFault
 from opentrail.core.identity import IdentityType
 from opentrail.core.policy import AuthorizationRequest, Decision, PolicyKind
 from opentrail.core.wire.model import ServiceModel
+from opentrail.server.authorization_messages import HEADER
 
 _NAMED_BY_ARN = frozenset({"iam:CreateGroup", "iam:CreateRole", "iam:CreateUser", "iam:PassRole"})
 _IAM_ENTITIES = frozenset({"group", "role", "user"})
 _SHOW_STAR = frozenset({"iam", "organizations"})
 
 
-def denial(
-    decision: Decision, service: ServiceModel, *, is_kin: bool, headers: tuple[tuple[str, str], ...] = ()
-) -> ServiceFault:
+_DENIED = ("AccessDenied", 403)  # S3, query, rest-xml
+
+_BY_PROTOCOL: Mapping[str, tuple[str, int]] = {
+    "ec2": ("UnauthorizedOperation", 403),
+    "json": ("AccessDeniedException", 400),
+    "rest-json": ("AccessDeniedException", 403),
+    "smithy-rpc-v2-cbor": ("AccessDeniedException", 400),
+}
+_BY_SERVICE: Mapping[str, tuple[str, int]] = {"sns": ("AuthorizationError", 403)}
+
+
+def denial(decision: Decision, service: ServiceModel, *, is_kin: bool, sealed: str = "") -> ServiceFault:
     """The fault that refuses what ``decision`` denies.
 
-    ``is_kin``: the resource is of the caller's account or organization.
+    ``is_kin``: the resource is of the caller's account or organization.  ``sealed``: the decision's authorization
+    message, "" where there is none.
     """
     text = denied_sentence(decision, is_kin=is_kin) if _may_know(decision, service, is_kin=is_kin) else "Access Denied"
+    headers = ((HEADER, sealed),) if sealed else ()
+    if service.protocol == "ec2":
+        text = f"You are not authorized to perform this operation. {text}"
+        text += f". Encoded authorization failure message: {sealed}" if sealed else ""
+        headers = ()
     return access_denied(service, text, headers=headers)
 
 
 def access_denied(service: ServiceModel, text: str, *, headers: tuple[tuple[str, str], ...] = ()) -> ServiceFault:
-    """AccessDenied as the service's protocol has it."""
-    if service.protocol == "json":
-        return ServiceFault("AccessDeniedException", text, status=400, headers=headers)
-    return ServiceFault("AccessDenied", text, status=403, headers=headers)
+    """What is denied, in the code and with the status that the service has for it."""
+    kept = _DENIED if service.query_compatible else _BY_PROTOCOL.get(service.protocol, _DENIED)
+    code, status = _BY_SERVICE.get(service.name, kept)
+    shape = service.error(code)
+    if shape is not None and shape.error is not None and shape.error.status is not None:
+        status = shape.error.status
+    return ServiceFault(code, text, status=status, headers=headers)
 
 
 def denied_sentence(decision: Decision, *, is_kin: bool) -> str:

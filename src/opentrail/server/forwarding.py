@@ -16,16 +16,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from urllib.parse import unquote
 
 from opentrail.core.errors import ServiceFault
 from opentrail.core.http import Headers, HttpRequest, HttpResponse
-from opentrail.core.identity import IdentityType
 from opentrail.core.recording.rules import RecordRules
 from opentrail.core.sigv4 import Family, family_of, s3_payload_hash
+from opentrail.core.values import dataclass
 from opentrail.core.wire.calls import ApiCall, Outcome, WireAnswer
 from opentrail.core.wire.chunked import is_chunked
 from opentrail.core.wire.model import Operation
@@ -35,7 +35,6 @@ from opentrail.core.wire.routing import Route
 from opentrail.server.authentication import Authenticator, Caller
 from opentrail.server.authorisation import Authoriser, Verdict
 from opentrail.server.bodies import RequestBody
-from opentrail.server.call_records import VOUCHED_FOR_BY
 from opentrail.server.call_threads import CallThreads
 from opentrail.server.execution import as_fault
 from opentrail.server.payloads import payload_decoder
@@ -43,9 +42,16 @@ from opentrail.server.session_limits import refuse_session
 from opentrail.server.upstream_bodies import ForwardedBody, as_sent, checked_stream, checked_whole
 from opentrail.server.upstream_callers import Strangers, claimed_caller
 from opentrail.server.upstream_client import AnswerStream, Outgoing, UpstreamClient
-from opentrail.server.upstream_connection import KEPT_BYTES, Pairs, UpstreamAnswer, UpstreamError
+from opentrail.server.upstream_connection import KEPT_BYTES, Pairs, Reason, UpstreamAnswer, UpstreamError
 from opentrail.server.upstream_permissions import FORWARDED
-from opentrail.server.upstream_requests import HOP_BY_HOP, kept_headers, pass_through_head, re_signed_head, sha256_hex
+from opentrail.server.upstream_requests import (
+    HOP_BY_HOP,
+    kept_headers,
+    pass_through_head,
+    re_signed_head,
+    said_twice,
+    sha256_hex,
+)
 
 _REQUEST_ID_HEADERS = frozenset({"x-amz-request-id", "x-amzn-requestid", "x-amzn-request-id"})
 _REQUEST_ID = re.compile(r"[!-~]{1,128}")
@@ -58,6 +64,14 @@ _TROUBLE: Mapping[Family, tuple[str, str]] = {
     Family.EC2: ("Unavailable", "InternalError"),
 }
 _OTHER_TROUBLE = ("ServiceUnavailable", "InternalFailure")
+
+#: What an upstream says to a signature or a key that it does not take.
+_KEY_REFUSED = frozenset(
+    {"AuthFailure", "AuthorizationHeaderMalformed", "ExpiredToken", "ExpiredTokenException", "IncompleteSignature"}
+    | {"IncompleteSignatureException", "InvalidAccessKeyId", "InvalidClientTokenId", "InvalidSignatureException"}
+    | {"InvalidToken", "MissingAuthenticationToken", "MissingAuthenticationTokenException", "RequestExpired"}
+    | {"RequestTimeTooSkewed", "SignatureDoesNotMatch", "UnrecognizedClientException"}
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +143,10 @@ class Forward:
 
     async def read(self, request: HttpRequest, body: RequestBody, data: bytes | None, caller: Caller) -> Asked:
         """What is asked for, and the body as it will be sent on; a long payload is not read yet."""
+        twice = said_twice(self.sent)
+        if twice:
+            fault = ServiceFault("InvalidRequest", f"The header {twice} was sent more than once.")
+            return Asked(parameters=_labels(self.route), refused=fault)
         try:
             if self._is_streamed(body, data):
                 forwarded = self._stream(request, body, caller)
@@ -186,7 +204,8 @@ class Forward:
             verdict = self._authorise(call)
         else:
             verdict = await self.deps.threads.run(self._authorise, call)
-        return replace(verdict, owner=self.owner_of(call))
+        owner = self.owner_of(call)
+        return verdict if verdict.owner == owner else replace(verdict, owner=owner)
 
     def _authorise(self, call: ApiCall) -> Verdict:
         authoriser = self.deps.authoriser
@@ -225,10 +244,10 @@ class Forward:
             head = pass_through_head(self.sent, body.length, expects=expects)
         else:
             service = self.route.service.signing_name
-            request = replace(call.request, path=self.route.path) if service == "s3" else call.request
             head = re_signed_head(
-                request,
+                call.request,
                 body,
+                path=self.route.path if service == "s3" else call.request.path,
                 host=upstream.host_header,
                 service=service,
                 region=upstream.region or call.region,
@@ -264,8 +283,11 @@ class Forward:
             outcome = Outcome(result={}, answer=WireAnswer(status=answer.status, headers=headers))
         else:
             outcome = parse_response(self.route, answer.status, headers, body)
-        if call.identity.type is IdentityType.UNKNOWN and outcome.fault is None:
-            outcome = replace(outcome, additional={VOUCHED_FOR_BY: "upstream"})
+        if self.signs and outcome.fault is not None and outcome.fault.code in _KEY_REFUSED:
+            # It speaks of Opentrail's signature: its caller can do nothing about that, and is not to read it.
+            if stream is not None:
+                stream.close()
+            return Forwarded(outcome=Outcome(fault=self.fault(UpstreamError(Reason.KEY_REFUSED, sent=False))))
         told = answered_request_id(outcome.answer) if outcome.answer is not None else ""
         request_id = told if _REQUEST_ID.fullmatch(told) else ""
         kept = [pair for pair in kept_headers(answer.headers, _NOT_SENT_ON) if pair[1].isprintable()]

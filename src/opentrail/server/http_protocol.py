@@ -97,6 +97,16 @@ class EndpointProtocol(HttpToolsProtocol):
         self._one_ended = True
         super().on_message_complete()
 
+    def on_response_complete(self) -> None:
+        """An answer was sent: the next request that waits has its turn, or the connection may rest."""
+        self.server_state.total_requests += 1
+        self._heard_at = self.loop.time()
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+
     def _answer_whole(
         self, scope: dict[str, Any], status: int, headers: tuple[tuple[str, str], ...], body: bytes
     ) -> bool:
@@ -181,6 +191,9 @@ class EndpointProtocol(HttpToolsProtocol):
         if self.flow.write_paused:
             if now - self._write_paused_at > CLIENT_TIMEOUT_SECONDS:
                 self.transport.abort()
+        elif cycle is not None and cycle.response_complete and not self._in_head:
+            if now - self._heard_at > self.timeout_keep_alive:
+                self.transport.close()
         elif now - self._heard_at <= CLIENT_TIMEOUT_SECONDS or self.transport.is_closing():
             return
         elif self._in_head:

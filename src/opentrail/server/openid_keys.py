@@ -2,9 +2,13 @@
 
 Rules: HTTPS alone, no redirects, a short time and few bytes for each answer, so that an issuer can neither hold a call
 nor fill memory; an answer is kept for ``KEPT_SECONDS`` and is fetched anew, at most once in ``PATIENCE_SECONDS``, when
-a token names a key that is not among it (keys are rotated) or the issuer did not answer.  An issuer's certificate is
-one that the system trusts (``SSL_CERT_FILE`` names another store), or has behind it a certificate whose thumbprint the
-IAM provider lists, which is then the only authority.
+a token names a key that is not among it (keys are rotated) or the issuer did not answer.
+
+An issuer may be within the operator's own network.  One on the internet cannot send us there: keys on another host are
+then at public addresses alone, and of why a host did not answer only the log tells.
+
+An issuer's certificate is one that the system trusts (``SSL_CERT_FILE`` names another store), or has behind it a
+certificate whose thumbprint the IAM provider lists, which is then the only authority.
 
 Source: OpenID Connect Discovery 1.0, section 4; RFC 7517; IAM user guide, "Obtain the thumbprint for an OpenID Connect
 identity provider".
@@ -14,18 +18,23 @@ from __future__ import annotations
 
 import hashlib
 import http.client
+import logging
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from ipaddress import IPv6Address, ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
 import orjson
 
 from opentrail.core.errors import FormatError, StorageError
+
+log = logging.getLogger("opentrail.openid")
 
 TIMEOUT_SECONDS = 5.0  # of a connection, all in all; an issuer's keys take two
 MAX_ANSWER_BYTES = 256 << 10
@@ -35,7 +44,8 @@ KEPT_SECONDS = 3600.0
 PATIENCE_SECONDS = 10.0
 
 Key = Mapping[str, Any]
-Fetch = Callable[[str, Sequence[str]], bytes]
+Fetch = Callable[[str, Sequence[str], str], bytes]
+_Address = tuple[socket.AddressFamily, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +58,7 @@ class _Published:
 
 
 class OpenIdKeys:
-    """The keys of issuers (``services.sts.IssuerKeys``).  ``fetch(url, thumbprints)`` gets a document."""
+    """The keys of issuers (``services.sts.IssuerKeys``); ``fetch`` is called as ``fetch_document`` is."""
 
     def __init__(self, monotonic: Callable[[], float], fetch: Fetch | None = None) -> None:
         self._monotonic = monotonic
@@ -86,6 +96,7 @@ class OpenIdKeys:
             now = self._monotonic()
             published = _Published(keys=keys, fetched=now, tried=now)
         except (StorageError, FormatError) as error:
+            log.warning("no keys of %s: %s", issuer, error)
             now = self._monotonic()
             if before is not None and not before.failure and now - before.fetched < KEPT_SECONDS:
                 published = replace(before, tried=now)  # whoever names keys that do not exist spoils nobody else's
@@ -100,15 +111,16 @@ class OpenIdKeys:
 
     def _discover(self, issuer: str, thumbprints: tuple[str, ...]) -> tuple[Key, ...]:
         url = f"{issuer.rstrip('/')}/.well-known/openid-configuration"
-        configuration = _json_object(self._fetch(url, thumbprints), "the issuer's configuration")
+        configuration = _json_object(self._fetch(url, thumbprints, ""), "the issuer's configuration")
         if str(configuration.get("issuer", "")).rstrip("/") != issuer.rstrip("/"):
             raise FormatError("the issuer's configuration names another issuer")
         keys_url = configuration.get("jwks_uri")
         if not isinstance(keys_url, str):
             raise FormatError("the issuer's configuration has no jwks_uri")
         # a certificate that is named for the issuer vouches for the issuer's host alone
-        trusted = thumbprints if urlsplit(keys_url).netloc == urlsplit(url).netloc else ()
-        keys = _json_object(self._fetch(keys_url, trusted), "the issuer's key set").get("keys")
+        is_own = urlsplit(keys_url).netloc == urlsplit(url).netloc
+        fetched = self._fetch(keys_url, thumbprints if is_own else (), "" if is_own else url)
+        keys = _json_object(fetched, "the issuer's key set").get("keys")
         if not isinstance(keys, list):
             raise FormatError("the issuer's key set has no keys")
         return tuple(key for key in keys[:MAX_KEYS] if isinstance(key, dict))
@@ -120,23 +132,19 @@ class OpenIdKeys:
             return self._turns.setdefault(issuer, threading.Lock())
 
 
-def fetch_document(url: str, thumbprints: Sequence[str]) -> bytes:
-    """The body at ``url`` (HTTPS).
+def fetch_document(url: str, thumbprints: Sequence[str], named_by: str = "") -> bytes:
+    """The body at ``url`` (HTTPS), which a document at ``named_by`` (on another host) may have named.
 
     Raises ``StorageError`` where it cannot be had now, ``FormatError`` for a URL or a certificate that will not do.
     """
-    parts = urlsplit(url)
+    host, port, target = _split(url)
+    addresses = _resolve(host, port)
+    if named_by and not all(map(_is_public, addresses)) and all(map(_is_public, _resolve(*_split(named_by)[:2]))):
+        raise FormatError("an issuer on the internet has no keys within a private network")
     try:
-        host, port = parts.hostname, parts.port or 443
-    except ValueError:
-        host, port = None, 0
-    if parts.scheme != "https" or not host or not url.isascii() or not url.isprintable() or " " in url:
-        raise FormatError("an issuer's documents are at https:// addresses")
-    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    try:
-        return _get(host, port, target, ssl.create_default_context())
+        return _get(host, addresses, target, ssl.create_default_context())
     except ssl.SSLCertVerificationError:
-        anchor = _listed_certificate(host, port, thumbprints)
+        anchor = _listed_certificate(host, addresses, thumbprints)
         if anchor is None:
             raise FormatError(
                 "the issuer's certificate is not one that the system or a thumbprint vouches for"
@@ -144,15 +152,46 @@ def fetch_document(url: str, thumbprints: Sequence[str]) -> bytes:
     context = ssl.create_default_context(cadata=anchor)
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # what is listed is trusted, whoever signed it
     try:
-        return _get(host, port, target, context)
+        return _get(host, addresses, target, context)
     except ssl.SSLCertVerificationError:
         raise FormatError("the issuer's certificate does not go with the one whose thumbprint is listed") from None
 
 
-def _get(host: str, port: int, target: str, context: ssl.SSLContext) -> bytes:
+def _split(url: str) -> tuple[str, int, str]:
+    """Host, port and target of an ``https`` URL.  Raises ``FormatError``."""
+    parts = urlsplit(url)
     try:
-        with _connected(host, port, context) as secured:
-            connection = http.client.HTTPConnection(host, port)
+        host, port = parts.hostname, parts.port or 443
+    except ValueError:
+        host, port = None, 0
+    if parts.scheme != "https" or not host or not url.isascii() or not url.isprintable() or " " in url:
+        raise FormatError("an issuer's documents are at https:// addresses")
+    return host, port, (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+
+
+def _resolve(host: str, port: int) -> list[_Address]:
+    """The addresses of ``host``, to be connected to as they are: a second question may be answered otherwise.
+
+    Raises ``StorageError``.
+    """
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise StorageError(f"{host}: {type(error).__name__}", retryable=True) from None
+    return [(family, address) for family, _, _, _, address in found]
+
+
+def _is_public(address: _Address) -> bool:
+    found = ip_address(address[1][0].partition("%")[0])
+    if isinstance(found, IPv6Address) and found.ipv4_mapped is not None:
+        found = found.ipv4_mapped
+    return found.is_global
+
+
+def _get(host: str, addresses: Sequence[_Address], target: str, context: ssl.SSLContext) -> bytes:
+    try:
+        with _connected(host, addresses, context) as secured:
+            connection = http.client.HTTPConnection(host, addresses[0][1][1])
             connection.sock = secured
             connection.request("GET", target, headers={"accept": "application/json", "connection": "close"})
             with connection.getresponse() as response:
@@ -168,7 +207,7 @@ def _get(host: str, port: int, target: str, context: ssl.SSLContext) -> bytes:
     return data
 
 
-def _listed_certificate(host: str, port: int, thumbprints: Sequence[str]) -> bytes | None:
+def _listed_certificate(host: str, addresses: Sequence[_Address], thumbprints: Sequence[str]) -> bytes | None:
     """The certificate (DER) of those that ``host`` shows whose thumbprint is listed.  Raises ``StorageError``."""
     if not thumbprints:
         return None
@@ -177,7 +216,7 @@ def _listed_certificate(host: str, port: int, thumbprints: Sequence[str]) -> byt
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE  # this connection only shows certificates; the next one proves them
     try:
-        with _connected(host, port, context) as secured:
+        with _connected(host, addresses, context) as secured:
             shown = _shown_chain(secured)
     except OSError as error:
         raise StorageError(f"{host}: {type(error).__name__}", retryable=True) from None
@@ -185,11 +224,14 @@ def _listed_certificate(host: str, port: int, thumbprints: Sequence[str]) -> byt
 
 
 @contextmanager
-def _connected(host: str, port: int, context: ssl.SSLContext) -> Iterator[ssl.SSLSocket]:
-    """A connection that is cut after ``TIMEOUT_SECONDS``, however slowly the other side goes on talking."""
-    raw = socket.create_connection((host, port), TIMEOUT_SECONDS)
+def _connected(host: str, addresses: Sequence[_Address], context: ssl.SSLContext) -> Iterator[ssl.SSLSocket]:
+    """A connection to one of ``addresses`` that is cut ``TIMEOUT_SECONDS`` after the first was tried, however many
+    there are and however slowly the other side goes on talking.
+    """  # noqa: D205  one sentence, too long for a line
+    end = time.monotonic() + TIMEOUT_SECONDS
+    raw = _connect(addresses, end)
     with context.wrap_socket(raw, server_hostname=host, do_handshake_on_connect=False) as secured:
-        timer = threading.Timer(TIMEOUT_SECONDS, _cut, [secured])
+        timer = threading.Timer(max(0.0, end - time.monotonic()), _cut, [secured])
         timer.daemon = True
         timer.start()
         try:
@@ -197,6 +239,24 @@ def _connected(host: str, port: int, context: ssl.SSLContext) -> Iterator[ssl.SS
             yield secured
         finally:
             timer.cancel()
+
+
+def _connect(addresses: Sequence[_Address], end: float) -> socket.socket:
+    failure: OSError = TimeoutError()
+    for family, address in addresses:
+        left = end - time.monotonic()
+        if left <= 0:
+            break
+        raw = socket.socket(family, socket.SOCK_STREAM)
+        raw.settimeout(left)
+        try:
+            raw.connect(address)
+        except OSError as error:
+            raw.close()
+            failure = error
+        else:
+            return raw
+    raise failure
 
 
 def _cut(connection: ssl.SSLSocket) -> None:

@@ -7,7 +7,6 @@ checked before the last bytes leave, so that an upstream never has all of a body
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 
 from opentrail.core.http import HttpRequest
 from opentrail.core.sigv4 import (
@@ -17,6 +16,7 @@ from opentrail.core.sigv4 import (
     Authorization,
     s3_payload_hash,
 )
+from opentrail.core.values import dataclass
 from opentrail.core.wire.chunked import is_chunked
 from opentrail.server.bodies import RequestBody
 from opentrail.server.payloads import Decoder

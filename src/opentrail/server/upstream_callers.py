@@ -14,9 +14,9 @@ from urllib.parse import unquote
 from opentrail.core.errors import ServiceFault
 from opentrail.core.http import HttpRequest
 from opentrail.core.identity import ANONYMOUS, Identity, IdentityType
-from opentrail.core.sigv4 import peek_scope
+from opentrail.core.sigv4 import Authorization, peek_scope
 from opentrail.core.wire.routing import Route
-from opentrail.server.authentication import DEFAULT_REGION, Authenticator, Caller, is_region
+from opentrail.server.authentication import DEFAULT_REGION, Authenticator, Caller, Claim, is_region
 from opentrail.server.call_threads import CallThreads
 
 STRANGER_SECONDS = 5.0
@@ -26,7 +26,7 @@ _MOST_STRANGERS = 4096
 _CLAIMED = re.compile(
     r"(?:Credential=|AWSAccessKeyId=|^AWS )([^/:&,\s%]{1,128})(?:/|%2F|:|&|$)", re.IGNORECASE | re.ASCII
 )
-_PRINTABLE = re.compile(r"[!-~]+")
+_KEY_ID = re.compile(r"[!-~]{1,128}")
 
 
 class Strangers:
@@ -63,6 +63,7 @@ async def claimed_caller(
 
     Raises ``StorageError`` where the key cannot be looked up.
     """
+    claim: Claim | None = None
     try:
         claim = authenticator.read_claim(request, route)
         if claim is None:
@@ -76,13 +77,15 @@ async def claimed_caller(
             return authenticator.prove(request, data, route, claim, key=key, now=now)
     except ServiceFault:
         pass  # not proven here: the upstream may know better
-    scope = peek_scope(request)
+    scope = claim if isinstance(claim, Authorization) else peek_scope(request)
     region = scope.region if scope is not None and is_region(scope.region) else DEFAULT_REGION
-    return Caller(identity=Identity(type=IdentityType.UNKNOWN, access_key_id=_claimed_key(request)), region=region)
+    key_id = claim.access_key_id if claim is not None else _claimed_key(request)
+    if not _KEY_ID.fullmatch(key_id):
+        key_id = ""
+    return Caller(identity=Identity(type=IdentityType.UNKNOWN, access_key_id=key_id), region=region)
 
 
 def _claimed_key(request: HttpRequest) -> str:
-    """The access key ID that the request names, unproven; the empty string where none can be read."""
+    """The access key ID in a signature that cannot be read; the empty string where there is none."""
     found = _CLAIMED.search(request.headers.get("authorization")) or _CLAIMED.search(request.query)
-    key = unquote(found[1]) if found else ""
-    return key if _PRINTABLE.fullmatch(key) else ""
+    return unquote(found[1]) if found else ""

@@ -12,11 +12,12 @@ Rules:
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from dataclasses import dataclass
 
+from opentrail.core.values import dataclass
 from opentrail.server.upstream_connection import Reason, UpstreamAnswer, UpstreamConnection, UpstreamError, WantsStream
 from opentrail.server.upstream_settings import Upstream
 
@@ -176,6 +177,8 @@ class UpstreamClient:
                     ssl=self._tls,
                     server_hostname=upstream.host if self._tls else None,
                 )
+        except ssl.SSLCertVerificationError as error:
+            raise UpstreamError(Reason.UNTRUSTED, sent=False) from error
         except (OSError, TimeoutError) as error:  # an ssl.SSLError is an OSError
             raise UpstreamError(Reason.UNREACHABLE, sent=False) from error
         return connection

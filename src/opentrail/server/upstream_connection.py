@@ -34,6 +34,8 @@ class Reason(StrEnum):
     """What an upstream failed at, in the words of the client's error message."""
 
     UNREACHABLE = "The upstream of this service could not be reached"
+    UNTRUSTED = "The upstream of this service showed a certificate that is not trusted"
+    KEY_REFUSED = "The upstream of this service does not take the credentials that Opentrail has for it"
     BUSY = "All connections to the upstream of this service are busy"
     SILENT = "The upstream of this service did not answer in time"
     CLOSED = "The upstream of this service closed the connection without an answer"
@@ -95,6 +97,8 @@ class UpstreamConnection(asyncio.Protocol):
             else:
                 self._fail(Reason.CUT if self._heard else Reason.CLOSED)
         self._wake_writer()
+        if self._timer is not None:
+            self._timer.cancel()
         self._on_lost(self)
 
     def pause_writing(self) -> None:
@@ -141,7 +145,8 @@ class UpstreamConnection(asyncio.Protocol):
         self._reader: asyncio.Future[None] | None = None
         self._heard_at = self._loop.time()
         self._our_turn = True
-        self._timer = self._loop.call_later(self._read_timeout, self._check_silence)
+        if self._timer is None:  # one serves exchange after exchange: it finds out by itself how long to go on
+            self._timer = self._loop.call_later(self._read_timeout, self._check_silence)
 
     def send(self, data: bytes) -> None:
         """Write a request that is at hand in full."""
@@ -218,7 +223,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def rest(self) -> None:
         """The exchange is over, and another one may follow."""
-        self._end()
+        self._busy = False
         self.used = True
         self.idle_since = self._loop.time()
 
@@ -228,19 +233,13 @@ class UpstreamConnection(asyncio.Protocol):
             self._transport.abort()
         if self._busy and not self._complete:
             self._fail(Reason.CUT if self._heard else Reason.CLOSED)
-        if self._timer is not None:
-            self._end()
-
-    def _end(self) -> None:
         self._busy = False
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
 
     def _check_silence(self) -> None:
-        now = self._loop.time()
-        if self._complete or self._failure is not None:
+        self._timer = None
+        if not self._busy or self._complete or self._failure is not None:
             return
+        now = self._loop.time()
         if self._our_turn or self._reading_paused:
             self._heard_at = now
         left = self._heard_at + self._read_timeout - now

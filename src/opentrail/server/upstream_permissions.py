@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
 from typing import Any
+from urllib.parse import unquote
 
 import orjson
 
@@ -25,6 +26,7 @@ from opentrail.services.s3.names import bucket_arn, object_arn
 from opentrail.services.s3.permissions import VERSIONED_ACTIONS, object_context
 from opentrail.services.s3.sources import parse_copy_source
 
+_PARTIAL_ARN = re.compile(r"([0-9]{12}):[a-z]+:(.+)")  # as Lambda takes it for FunctionName
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
 
 
@@ -33,6 +35,7 @@ def forwarded_permissions(call: ApiCall, _deps: None) -> tuple[Permission, ...]:
     operation = call.operation
     if operation.service.name == "s3":
         return _s3_permissions(call, operation.name)
+    _check_path(call.request.path)
     signing_name = operation.service.signing_name
     prefix = _tables()["prefixes"].get(signing_name, signing_name)
     return (Permission(action=f"{prefix}:{operation.name}", resource=_resource(call, signing_name)),)
@@ -81,6 +84,12 @@ def _check_place(bucket: str, key: str) -> None:
         raise ServiceFault("InvalidURI", "Couldn't parse the specified URI.")
 
 
+def _check_path(path: str) -> None:
+    """Refuse a path that an upstream could tidy into that of another operation, or of another resource."""
+    if "//" in path or not {".", ".."}.isdisjoint(unquote(path).split("/")):
+        raise ServiceFault("InvalidRequest", "The path of the request has an empty segment, or one of dots.")
+
+
 def _delete(bucket: str, item: Mapping[str, Any]) -> Permission:
     action = "s3:DeleteObjectVersion" if item.get("VersionId") else "s3:DeleteObject"
     if not isinstance(item.get("Key"), str):
@@ -97,7 +106,10 @@ def _resource(call: ApiCall, signing_name: str) -> str:
         return "*"
     if value.startswith("arn:"):
         return value
-    return str(form).format(value, region=call.region, account=call.account_id, last=value.rpartition("/")[2])
+    partial = _PARTIAL_ARN.fullmatch(value)
+    account, value = partial.groups() if partial else (call.account_id, value)
+    last = unquote(re.split("[?#]", value)[0]).rstrip("/").rpartition("/")[2]
+    return str(form).format(value, region=call.region, account=account, last=last)
 
 
 #: A forwarded operation as the authoriser knows operations; no handler carries it out.

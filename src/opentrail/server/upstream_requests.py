@@ -1,16 +1,19 @@
 """The head of a forwarded request: the client's own, or one that is signed anew.
 
 Rules: what speaks of one connection alone stays on it (RFC 9110, section 7.6.1), everything else goes on, in its order;
-what is signed anew carries nothing of the client's signature.  IAM user guide, "Create a signed AWS API request".
+what is signed anew carries nothing of the client's signature.  What Opentrail read, the upstream reads: a request's
+Connection header hides nothing from it, and what says two things is not sent (``said_twice``).
+
+IAM user guide, "Create a signed AWS API request".
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection
-from dataclasses import replace
 from datetime import datetime
 
+from opentrail.core.events import format_time
 from opentrail.core.http import Headers, HttpRequest
 from opentrail.core.sigv4 import canonical_request, sign, signing_key, string_to_sign
 from opentrail.core.sigv4.canonical import canonical_headers, canonical_path, s3_canonical_paths
@@ -20,7 +23,7 @@ from opentrail.server.upstream_settings import UpstreamKey
 #: Headers of one connection, in requests and in answers.
 HOP_BY_HOP = frozenset(
     {"connection", "keep-alive", "proxy-connection", "proxy-authenticate", "proxy-authorization", "te", "trailer"}
-    | {"transfer-encoding", "upgrade"}
+    | {"transfer-encoding", "upgrade", "http2-settings"}
 )
 _FRAMING = HOP_BY_HOP | {"content-length", "expect"}
 _SIGNATURE = frozenset({"authorization", "date", "host", "x-amz-content-sha256", "x-amz-date", "x-amz-security-token"})
@@ -28,6 +31,7 @@ _SIGNATURE_QUERY = frozenset(
     {"awsaccesskeyid", "signature", "expires", "x-amz-algorithm", "x-amz-credential", "x-amz-date", "x-amz-expires"}
     | {"x-amz-security-token", "x-amz-signature", "x-amz-signedheaders", "x-amz-content-sha256"}
 )
+_SINGLE = frozenset({"authorization", "content-md5", "content-type", "host", "range", "date"})
 _WITHOUT_BODY = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
 
 Pairs = list[tuple[str, str]]
@@ -42,16 +46,38 @@ def kept_headers(pairs: Collection[tuple[str, str]], without: Collection[str]) -
     return [pair for pair in pairs if pair[0] not in without and pair[0] not in options]
 
 
+def _sent_on(request: HttpRequest, without: Collection[str]) -> Pairs:
+    """The headers of ``request`` without those named in ``without``, whatever its Connection header names.
+
+    A field that Connection names would be for Opentrail alone; but what is recorded and authorised by it, and not done
+    by it, would be a lie.  RFC 9110, section 7.6.1, forbids clients to name fields that are for all recipients.
+    """
+    return [pair for pair in request.headers.pairs if pair[0] not in without]
+
+
+def said_twice(request: HttpRequest) -> str:
+    """The name of a header that is there more than once where one reader could take the first, another the last."""
+    names = [name for name, _ in request.headers.pairs]
+    if len(set(names)) == len(names):
+        return ""
+    return next((name for name in names if _is_single(name) and names.count(name) > 1), "")
+
+
+def _is_single(name: str) -> bool:
+    return name in _SINGLE or (name.startswith("x-amz-") and not name.startswith("x-amz-meta-"))
+
+
 def pass_through_head(request: HttpRequest, length: int | None, *, expects: bool) -> bytes:
     """The head of ``request`` for a body of ``length`` bytes (None: in chunks), as its client signed it."""
     declared = "content-length" in request.headers
-    return _head(request, kept_headers(request.headers.pairs, _FRAMING), length, declared=declared, expects=expects)
+    return _head(request, _sent_on(request, _FRAMING), length, declared=declared, expects=expects)
 
 
 def re_signed_head(
     request: HttpRequest,
     body: ForwardedBody,
     *,
+    path: str,
     host: str,
     service: str,
     region: str,
@@ -59,18 +85,18 @@ def re_signed_head(
     now: datetime,
     expects: bool,
 ) -> bytes:
-    """The head of ``request``, whose path is the one to be sent, signed by ``key`` for ``service`` in ``region``."""
-    timestamp = f"{now:%Y%m%dT%H%M%SZ}"
-    pairs = [("host", host), *kept_headers(request.headers.pairs, _FRAMING | _SIGNATURE | body.without), *body.headers]
+    """The head of ``request`` for ``path``, signed by ``key`` for ``service`` in ``region``."""
+    timestamp = format_time(now).replace("-", "").replace(":", "")
+    pairs = [("host", host), *_sent_on(request, _FRAMING | _SIGNATURE | body.without), *body.headers]
     pairs += [("x-amz-date", timestamp), ("x-amz-content-sha256", body.payload_hash)]
     if key.session_token:
         pairs.append(("x-amz-security-token", key.session_token))
     query = "&".join(part for part in request.query.split("&") if not _is_signature(part)) if request.query else ""
-    unsigned = replace(request, query=query, headers=Headers(pairs))
+    unsigned = HttpRequest(method=request.method, path=path, query=query, headers=Headers(pairs))
     values = canonical_headers(unsigned.headers)
     names = tuple(sorted(name for name in values if name.startswith("x-amz-") or name in _SIGNED))
-    path = s3_canonical_paths(request.path)[0] if service == "s3" else canonical_path(request.path)
-    canonical = canonical_request(unsigned, path, values, names, body.payload_hash)
+    signed_path = s3_canonical_paths(path)[0] if service == "s3" else canonical_path(path)
+    canonical = canonical_request(unsigned, signed_path, values, names, body.payload_hash)
     scope = f"{timestamp[:8]}/{region}/{service}/aws4_request"
     secret = signing_key(key.secret, timestamp[:8], region, service)
     signature = sign(secret, string_to_sign(timestamp, scope, canonical))

@@ -8,12 +8,13 @@ authorisation and recording happen once, outside (``server.calls``), so no servi
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Generic, TypeVar
 
 from opentrail.core.errors import ServiceFault
 from opentrail.core.identity import ANONYMOUS, Identity
 from opentrail.core.policy import PolicyType
+from opentrail.core.values import dataclass
 from opentrail.core.wire.calls import ApiCall
 
 Deps = TypeVar("Deps")

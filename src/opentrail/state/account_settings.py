@@ -8,11 +8,11 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 
-from sqlalchemy import Column, Engine, ForeignKey, String, Table, Text, delete, insert, select, update
+from sqlalchemy import Column, Engine, ForeignKey, String, Table, Text, delete, select
 from sqlalchemy.exc import IntegrityError
 
 from opentrail.core.passwords import PasswordPolicy
-from opentrail.state.database import metadata, transaction
+from opentrail.state.database import metadata, transaction, write_row
 
 account_aliases = Table(
     "account_aliases",
@@ -42,14 +42,12 @@ class AccountSettings:
 
     def set_alias(self, account_id: str, alias: str) -> bool:
         """Give an account an alias in place of the one it has; False where any account has this one already."""
-        own = account_aliases.c.account_id == account_id
         try:
             with transaction(self._engine) as connection:
                 taken = select(account_aliases.c.account_id).where(account_aliases.c.alias == alias)
                 if connection.execute(taken).first() is not None:
                     return False
-                if connection.execute(update(account_aliases).where(own).values(alias=alias)).rowcount == 0:
-                    connection.execute(insert(account_aliases).values(account_id=account_id, alias=alias))
+                write_row(connection, account_aliases, {"account_id": account_id}, {"alias": alias})
         except IntegrityError:  # taken in this very moment
             return False
         return True
@@ -70,10 +68,8 @@ class AccountSettings:
     def set_password_policy(self, account_id: str, policy: PasswordPolicy) -> None:
         """Write an account's password policy over the one it had."""
         text = json.dumps(asdict(policy))
-        own = password_policies.c.account_id == account_id
         with transaction(self._engine) as connection:
-            if connection.execute(update(password_policies).where(own).values(policy=text)).rowcount == 0:
-                connection.execute(insert(password_policies).values(account_id=account_id, policy=text))
+            write_row(connection, password_policies, {"account_id": account_id}, {"policy": text})
 
     def remove_password_policy(self, account_id: str) -> bool:
         """Go back to AWS's default policy; False where that is the one that counts."""

@@ -20,6 +20,7 @@ from typing import Any
 from sqlalchemy import (
     BigInteger,
     Column,
+    Connection,
     Engine,
     ForeignKey,
     Integer,
@@ -35,7 +36,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError
 
 from opentrail.state.columns import Instant
-from opentrail.state.database import metadata, transaction
+from opentrail.state.database import metadata, transaction, write_row
 
 buckets = Table(
     "buckets",
@@ -222,28 +223,26 @@ class Buckets:
     def delete_upload(self, upload_id: str) -> None:
         """Forget the upload and its parts."""
         with transaction(self._engine) as connection:
+            _hold_upload(connection, upload_id)
             connection.execute(delete(parts).where(parts.c.upload_id == upload_id))
             connection.execute(delete(uploads).where(uploads.c.upload_id == upload_id))
 
     def put_part(self, upload_id: str, part: Part) -> tuple[bool, Part | None]:
         """Add ``part``: whether the upload is still there, and the part that had its number."""
+        key = {"upload_id": upload_id, "number": part.number}
         mine = (parts.c.upload_id == upload_id) & (parts.c.number == part.number)
         values = {
-            "upload_id": upload_id,
-            "number": part.number,
             "store_key": part.store_key,
             "etag": part.etag,
             "size": part.size,
             "checksum": part.checksum,
             "modified": part.modified,
         }
-        try:
-            with transaction(self._engine) as connection:
-                row = connection.execute(select(parts).where(mine)).mappings().first()
-                connection.execute(delete(parts).where(mine))
-                connection.execute(insert(parts).values(values))
-        except IntegrityError:
-            return False, None
+        with transaction(self._engine) as connection:
+            if not _hold_upload(connection, upload_id):
+                return False, None
+            row = connection.execute(select(parts).where(mine)).mappings().first()
+            write_row(connection, parts, key, values)
         return True, None if row is None else _part(row)
 
     def parts_of(self, upload_id: str) -> list[Part]:
@@ -251,6 +250,15 @@ class Buckets:
         query = select(parts).where(parts.c.upload_id == upload_id).order_by(parts.c.number)
         with transaction(self._engine) as connection:
             return [_part(row) for row in connection.execute(query).mappings()]
+
+
+def _hold_upload(connection: Connection, upload_id: str) -> bool:
+    """Keep all others that change the upload waiting until the transaction ends; False where it is gone.
+
+    An update that changes nothing is a lock in both databases: SQLite takes its one at the first write.
+    """
+    same = uploads.c.upload_id == upload_id
+    return connection.execute(update(uploads).where(same).values(upload_id=upload_id)).rowcount == 1
 
 
 def _row(bucket: Bucket) -> dict[str, Any]:

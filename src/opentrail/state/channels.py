@@ -146,6 +146,7 @@ class AcceptedEvents:
         self._in_flight: set[bytes] = set()
         self._unsaved: set[bytes] = set()  # durable in the journal; the database did not take them yet
         self._added = 0
+        self._saving = threading.Lock()  # one saves at a time: it takes along what others wait to save
 
     @contextmanager
     def claim(self, event_ids: Collection[bytes]) -> Iterator[None]:
@@ -171,17 +172,19 @@ class AcceptedEvents:
         """Remember events that are durable now, and what the call that brought them came to."""
         with self._changed:
             self._unsaved.update(event_ids)
-            unsaved = set(self._unsaved)
-        with transaction(self._engine) as connection:
-            self._insert(connection, unsaved, now)
-            _note(connection, arn, status)
-        with self._changed:
-            self._unsaved -= unsaved
+        with self._saving:
+            with self._changed:
+                unsaved = set(self._unsaved)
+            with transaction(self._engine) as connection:
+                self._insert(connection, unsaved, now)
+                _note(connection, arn, status)
+            with self._changed:
+                self._unsaved -= unsaved
 
     def add_found(self, event_ids: Iterable[bytes], now: datetime) -> None:
         """Remember events that the journal holds, whether or not they are known."""
         found = list(event_ids)
-        with transaction(self._engine) as connection:
+        with self._saving, transaction(self._engine) as connection:
             for start in range(0, len(found), _IDS_A_QUERY):
                 self._insert(connection, set(found[start : start + _IDS_A_QUERY]), now)
 

@@ -12,10 +12,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Column, Engine, ForeignKey, Table, Text, delete, insert, select
+from sqlalchemy import Column, Engine, ForeignKey, Table, Text, select
 
 from opentrail.state.columns import Instant
-from opentrail.state.database import metadata, transaction
+from opentrail.state.database import metadata, transaction, write_row
 
 credential_reports = Table(
     "credential_reports",
@@ -51,14 +51,9 @@ class CredentialReports:
 
     def put(self, account_id: str, report: CredentialReport) -> None:
         """Keep a report in place of the account's last one."""
-        own = credential_reports.c.account_id == account_id
+        values = {"generated": report.generated, "content": report.content}
         with transaction(self._engine) as connection:
-            connection.execute(delete(credential_reports).where(own))
-            connection.execute(
-                insert(credential_reports).values(
-                    account_id=account_id, generated=report.generated, content=report.content
-                )
-            )
+            write_row(connection, credential_reports, {"account_id": account_id}, values)
 
     def is_in_progress(self, account_id: str) -> bool:
         """Whether a report is being generated."""

@@ -160,6 +160,7 @@ PARTS = (
             Column("state", String, nullable=False),
             Column("requested", Instant, nullable=False),
             Column("expires", Instant, nullable=False),
+            Column("settled", Instant),
         ),
     ),
     Part(

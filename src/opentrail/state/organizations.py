@@ -21,7 +21,7 @@ from sqlalchemy import Engine, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from opentrail.core.errors import StorageError
-from opentrail.core.organizations import Membership, Organization
+from opentrail.core.organizations import Membership, Organization, without
 from opentrail.state.database import transaction
 from opentrail.state.grants import NamedPolicy
 from opentrail.state.organization_tables import PARTS, head_row, organization_heads, read_part, write_part
@@ -159,7 +159,7 @@ class Organizations:
         return True
 
     def _publish(self, organization_id: str, organization: Organization | None, revision: int) -> None:
-        organizations = {key: each for key, each in self._view.organizations.items() if key != organization_id}
+        organizations = without(self._view.organizations, organization_id)
         if organization is not None:
             organizations[organization_id] = organization
         self._view = _make_view(organizations, {**self._view.revisions, organization_id: revision})

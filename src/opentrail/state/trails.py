@@ -178,13 +178,23 @@ class Trails:
                 generation = self.generation + 1
                 revision = _revise(previous, trail, generation, now) if trail else None
                 try:
-                    if self._commit(_Change(generation, arn, revision), now):
+                    if self._commit(generation, now, _Change(generation, arn, revision)):
                         return revision
                 except StorageError:
                     with suppress(StorageError):
                         self._load()  # the commit may have happened all the same
                     raise
                 self._load()  # another process was first: decide anew
+
+    def advance(self, now: datetime) -> int:
+        """Make a generation in which no trail has changed: it tells what began before it from what began later.
+
+        Raises ``StorageError``.
+        """
+        with self._lock:
+            while not self._commit(self.generation + 1, now):
+                self._load()  # another process was first
+            return self.generation
 
     def refresh(self) -> None:
         """See what other processes have changed."""
@@ -208,15 +218,16 @@ class Trails:
             self._history, self._forgotten = kept, generation
             self._snapshots = {}
 
-    def _commit(self, change: _Change, now: datetime) -> bool:
+    def _commit(self, generation: int, now: datetime, *changes: _Change) -> bool:
         with transaction(self._engine) as connection:
             advanced = connection.execute(
-                update(_counter).where(_counter.c.generation == self.generation).values(generation=change.generation)
+                update(_counter).where(_counter.c.generation == self.generation).values(generation=generation)
             )
             if advanced.rowcount != 1:
                 return False
-            connection.execute(insert(_revisions).values(_row(change, now)))
-        self._publish((*self._history, change), change.generation)
+            for change in changes:
+                connection.execute(insert(_revisions).values(_row(change, now)))
+        self._publish((*self._history, *changes), generation)
         return True
 
     def _load(self) -> None:

@@ -6,6 +6,8 @@ import errno
 import hashlib
 import os
 from collections.abc import Iterable
+from contextlib import suppress
+from itertools import count
 from stat import S_ISREG
 from types import TracebackType
 from typing import Self
@@ -16,6 +18,7 @@ from opentrail.stores.local_names import FILE
 CHUNK_BYTES = 256 * 1024
 
 NEW = os.O_CREAT | os.O_EXCL | os.O_WRONLY
+READ = os.O_RDONLY | os.O_NONBLOCK  # a pipe of other hands holds nobody
 _FINAL = frozenset({errno.EIO, errno.EINVAL, errno.ENAMETOOLONG, errno.EILSEQ, errno.ELOOP})
 
 
@@ -99,7 +102,7 @@ def open_data(path: str, key: str) -> tuple[int, os.stat_result]:
     """
     for candidate in (path, path + FILE, path):
         try:
-            descriptor = os.open(candidate, os.O_RDONLY)
+            descriptor = os.open(candidate, READ)
         except (FileNotFoundError, NotADirectoryError):
             continue
         status = os.fstat(descriptor)
@@ -124,15 +127,35 @@ def stat_data(path: str) -> os.stat_result | None:
 def remove_data(path: str) -> None:
     """Remove the data file of ``path`` under both of its names."""
     for candidate in (path, path + FILE):
-        try:
-            os.unlink(candidate)
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        except IsADirectoryError:  # a folder has the name, or had it a moment ago: no file of ours then
-            continue
-        except PermissionError:  # what macOS says of a folder
-            if not os.path.isdir(candidate):
-                raise
+        unlink_file(candidate)
+
+
+def unlink_file(path: str) -> None:
+    """Remove the file ``path``, if it is there and one."""
+    try:
+        os.unlink(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except IsADirectoryError:  # a folder has the name, or had it a moment ago: no file of ours then
+        return
+    except PermissionError:  # what macOS says of a folder
+        if not os.path.isdir(path):
+            raise
+
+
+def rename_over(source: str, target: str) -> None:
+    """Rename a file to ``target``, a name that no key's folder has: a folder that is there moves aside.
+
+    Raises ``OSError``.
+    """
+    for number in count(1):
+        with suppress(IsADirectoryError):
+            os.rename(source, target)
+            return
+        aside = f"{target}%stray{number}"
+        if not os.path.lexists(aside):
+            with suppress(FileNotFoundError):
+                os.rename(target, aside)
 
 
 def write_file(path: str, data: bytes, *, flush: bool) -> os.stat_result:

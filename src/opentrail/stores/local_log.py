@@ -18,6 +18,7 @@ Record: length and CRC-32 of the rest (little-endian, 4 bytes each), a line of J
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
 import struct
 import threading
@@ -31,6 +32,8 @@ import orjson
 
 from opentrail.core.errors import StoreError
 from opentrail.stores.local_files import StoreErrors, flush_error, sync_folder, write_all
+
+log = logging.getLogger("opentrail.stores")
 
 SEGMENT_BYTES = 64 * 1024 * 1024
 SEGMENT_SECONDS = 60.0
@@ -65,7 +68,7 @@ class Segment:
     keys: set[str] = field(default_factory=set)
 
 
-OnDurable = Callable[[Segment | None, StoreError | None], None]  # (segment, None) or (None, error); must not raise
+OnDurable = Callable[[Segment | None, StoreError | None], None]  # (segment, None) or (None, error); should not raise
 _Waiting = tuple[bytes, str, OnDurable]  # the encoded record, its key, who waits for it
 
 
@@ -193,7 +196,10 @@ class WriteLog:
             for _, key, done in batch:
                 if segment is not None:
                     segment.keys.add(key)  # before anyone is told: whoever holds the key's lock may ask ``holds`` next
-                done(segment, error)
+                try:
+                    done(segment, error)
+                except Exception:  # the thread's boundary: the next one in the batch waits for this thread, too
+                    log.exception("whoever waited for the record of %s failed; the record is durable", key)
 
     def _take(self) -> list[_Waiting]:
         """What waits; blocks until there is something; empty when the log is stopped."""

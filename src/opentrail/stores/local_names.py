@@ -5,6 +5,8 @@ A key's components (between its "/") are folder and file names, so that a person
 * "%", control characters and a leading "." are written as ``%XX``; an empty component is ``%``.  Names with another
   "%" are ours and no key's: ``.NAME%meta`` beside ``NAME`` holds metadata, ``NAME%file`` is the object ``NAME`` that
   lies beside the folder ``NAME``, ``PIECE%more`` is a folder that continues a component longer than a file name can be.
+* A component has one name.  A file of other hands whose name spells one differently ("%41", 230 bytes in one piece) is
+  no object, so it can neither stand for another key's object nor be listed and not found.
 * A component is cut as soon as its escaped form reaches ``PIECE_BYTES``, counted byte by byte, so that the cut of a
   component depends on its first bytes alone: all keys below ``PIECE%more`` are neighbours in byte order.
 * Parsing gives the bytes of a component, for a cut may fall into a character.
@@ -22,7 +24,6 @@ WORK_FOLDER = "%work"  # temporary files and logs of the processes that write
 _PLAIN = re.compile(r"(?!\.)[ -$&-.0-~]{1,199}(?:/(?!\.)[ -$&-.0-~]{1,199})*")
 _UNSAFE = re.compile(r"[\x00-\x1f%\x7f]|\A\.|[\udc80-\udcff]")
 _ESCAPED = re.compile(rb"%([0-9A-F]{2})")
-_FOREIGN = re.compile(rb"%(?![0-9A-F]{2})")
 
 
 class EntryKind(Enum):
@@ -49,21 +50,17 @@ def sidecar_path(path: str) -> str:
 
 def parse_name(name: str, *, is_folder: bool) -> tuple[bytes, EntryKind] | None:
     """The component's bytes and the kind of the entry ``name``; None for what is no part of a key."""
-    if name.startswith("."):
-        return None
     kind = EntryKind.FOLDER if is_folder else EntryKind.FILE
+    if _PLAIN.fullmatch(name):
+        return name.encode(), kind
     if is_folder and name.endswith(MORE):
         kind, name = EntryKind.MORE, name[: -len(MORE)]
     elif not is_folder and name.endswith(FILE):
         name = name[: -len(FILE)]
-    raw = name.encode("utf-8", "surrogateescape")
-    if b"%" not in raw:
-        return raw, kind
-    if raw == b"%":
-        return b"", kind
-    if _FOREIGN.search(raw):
+    raw = b"" if name == "%" else _unescape(name)
+    if _escape(raw) != name or _cut(raw) != (len(raw) if kind is EntryKind.MORE else None):
         return None
-    return _ESCAPED.sub(lambda found: bytes((int(found[1], 16),)), raw), kind
+    return raw, kind
 
 
 def _format_component(component: str) -> str:
@@ -91,6 +88,10 @@ def _escape(raw: bytes) -> str:
     if not raw:
         return "%"
     return _UNSAFE.sub(_escape_character, raw.decode("utf-8", "surrogateescape"))
+
+
+def _unescape(name: str) -> bytes:
+    return _ESCAPED.sub(lambda found: bytes((int(found[1], 16),)), name.encode("utf-8", "surrogateescape"))
 
 
 def _escape_character(found: re.Match[str]) -> str:

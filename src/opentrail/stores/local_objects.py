@@ -4,6 +4,7 @@
   and their folder after, unless ``flush`` is False: then a log answers for them.
 * Whoever changes a path holds the path's lock.  Folders are made and removed without: a change that finds its folder
   gone makes it again.  A file that is where a folder must be moves aside (``a`` to ``a%file``) under its own lock.
+* A folder with a name of ours (``a%file``, ``.a%meta``) is other hands': it moves aside, and nothing in it is lost.
 * A lock is never held while something else is waited for.
 """
 
@@ -24,13 +25,15 @@ from opentrail.stores.local_files import (
     StoreErrors,
     open_data,
     remove_data,
+    rename_over,
     stat_data,
     sync_folder,
+    unlink_file,
     write_all,
     write_file,
     write_stream,
 )
-from opentrail.stores.local_listing import list_files
+from opentrail.stores.local_listing import KeyListing
 from opentrail.stores.local_names import FILE, format_path, sidecar_path
 from opentrail.stores.local_sidecars import (
     Mark,
@@ -54,6 +57,7 @@ class ObjectFiles:
 
     def __init__(self, root: str, *, others_write: bool = False) -> None:
         self._root = root.rstrip("/") + "/"
+        self._listing = KeyListing(self._root)
         self._others_write = others_write
         self._stripes = tuple(threading.RLock() for _ in range(_STRIPES))
         self._unborn: set[str] = set()  # paths whose first files are being written where they are to lie
@@ -123,7 +127,7 @@ class ObjectFiles:
     def list(self, prefix: str, start_after: str) -> Iterator[tuple[str, SidecarEntry]]:
         """Keys in byte order, each with what is known of it."""
         with StoreErrors("list"):
-            for key, path, status in list_files(self._root, prefix.encode(), start_after.encode()):
+            for key, path, status in self._listing.walk(prefix.encode(), start_after.encode()):
                 if self._is_unborn(path, status):
                     continue
                 try:
@@ -138,7 +142,7 @@ class ObjectFiles:
             found = self.find(key, path)
             entry = replace(new_entry(found.mark, found.etag, metadata), modified_ns=found.modified_ns)
             write_file(temporary, encode_sidecar(entry), flush=True)
-            os.rename(temporary, self._root + sidecar_path(path))
+            rename_over(temporary, self._root + sidecar_path(path))
             sync_folder(self._root + path.rpartition("/")[0])
         return entry
 
@@ -146,8 +150,7 @@ class ObjectFiles:
         """Remove the object, if it is there, and the folders that it leaves empty."""
         with StoreErrors("delete"), self._lock(path):
             remove_data(self._root + path)
-            with suppress(FileNotFoundError, NotADirectoryError):
-                os.unlink(self._root + sidecar_path(path))
+            unlink_file(self._root + sidecar_path(path))
             remaining = self._remove_empty_folders(path)
             if flush:
                 self._sync_nearest(remaining)
@@ -260,7 +263,7 @@ class ObjectFiles:
         encoded = encode_sidecar(entry, *old)
         try:
             write_file(new_sidecar, encoded, flush=flush)
-            os.rename(new_sidecar, sidecar)
+            rename_over(new_sidecar, sidecar)
         except BaseException:
             with suppress(OSError):
                 os.unlink(new_sidecar)
@@ -268,11 +271,10 @@ class ObjectFiles:
         try:
             os.rename(temporary, self._root + path)
         except IsADirectoryError:
-            os.rename(temporary, self._root + path + FILE)
+            rename_over(temporary, self._root + path + FILE)
         else:
             if entries:  # its second name, from a time when a folder had the first
-                with suppress(FileNotFoundError):
-                    os.unlink(self._root + path + FILE)
+                unlink_file(self._root + path + FILE)
         if flush:
             sync_folder(self._root + path.rpartition("/")[0])
 
@@ -304,8 +306,8 @@ class ObjectFiles:
             with self._lock(folder):
                 if os.path.isdir(absolute):
                     raise
-                with suppress(FileNotFoundError):
-                    os.rename(absolute, absolute + FILE)
+                if os.path.isfile(absolute):  # and stays one: who removes it holds the lock too
+                    rename_over(absolute, absolute + FILE)
                 os.mkdir(absolute, 0o700)
 
     def _remove_empty_folders(self, path: str) -> str:

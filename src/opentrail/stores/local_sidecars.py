@@ -25,6 +25,7 @@ import orjson
 
 from opentrail.core.errors import StoreError
 from opentrail.stores.base import check_metadata
+from opentrail.stores.local_files import READ
 
 Mark = tuple[int, int, int]  # inode, mtime in nanoseconds, size in bytes
 
@@ -81,7 +82,7 @@ def decode_sidecar(data: bytes) -> tuple[SidecarEntry, ...]:
 def read_sidecar(path: str) -> tuple[SidecarEntry, ...]:
     """The entries of the sidecar at ``path``; none where there is no such file."""
     try:
-        descriptor = os.open(path, os.O_RDONLY)
+        descriptor = os.open(path, READ)
     except (FileNotFoundError, NotADirectoryError):
         return ()
     try:
@@ -89,6 +90,8 @@ def read_sidecar(path: str) -> tuple[SidecarEntry, ...]:
         while len(block) == _BLOCK_BYTES:
             block = os.read(descriptor, _BLOCK_BYTES)
             data += block
+    except IsADirectoryError:  # other hands' folder
+        return ()
     finally:
         os.close(descriptor)
     return decode_sidecar(data)

@@ -13,19 +13,16 @@ import threading
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
-from cryptography.x509.oid import NameOID
 
-HOST = "127.0.0.1"
+from opentrail.testing.certificates import HOST, make_certificate
 
 
 class OpenIdIssuer:
@@ -85,13 +82,14 @@ class OpenIdIssuer:
 @contextmanager
 def run_openid_issuer(folder: Path) -> Iterator[OpenIdIssuer]:
     """An issuer until the block is left; its certificate and key lie in ``folder``."""
-    certificate = _make_certificate(folder)
+    certificate, key = make_certificate(folder, "issuer")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(folder / "issuer-cert.pem", folder / "issuer-key.pem")
+    context.load_cert_chain(certificate, key)
     server = _Server((HOST, 0), _Handler)
     server.socket = context.wrap_socket(server.socket, server_side=True)
-    thumbprint = hashlib.sha1(certificate, usedforsecurity=False).hexdigest()
-    issuer = OpenIdIssuer(server.server_address[1], folder / "issuer-cert.pem", thumbprint)
+    shown = ssl.PEM_cert_to_DER_cert(certificate.read_text())
+    thumbprint = hashlib.sha1(shown, usedforsecurity=False).hexdigest()
+    issuer = OpenIdIssuer(server.server_address[1], certificate, thumbprint)
     server.issuer = issuer
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
@@ -124,28 +122,6 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002  the standard library's name
         """Say nothing."""
-
-
-def _make_certificate(folder: Path) -> bytes:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, HOST)])
-    now = datetime.now(UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address(HOST))]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    (folder / "issuer-cert.pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    (folder / "issuer-key.pem").write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    return made.public_bytes(serialization.Encoding.DER)
 
 
 def _sign(key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey, data: bytes) -> bytes:

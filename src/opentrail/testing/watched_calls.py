@@ -34,6 +34,7 @@ from opentrail.testing.callers import import_boto
 from opentrail.testing.prepared_requests import read_prepared
 
 _CREDENTIAL = re.compile(r"Credential=([A-Za-z0-9]{1,128})/")
+_REGION = re.compile(r"\.([a-z]{2}(?:-[a-z]+)+-\d)\.")
 _SENT, _ANSWERED = "before-send", "response-received"
 
 
@@ -98,7 +99,7 @@ class CallWatcher:
             operation=route.operation,
             parameters=_parameters(route, request, data),
             identity=root_identity(self._account_id, _access_key_id(request)),
-            region=claimed.region if claimed else "us-east-1",
+            region=claimed.region if claimed else _region_of(request.host),
             now=datetime.now(UTC),
             event_id=door.identifiers.event_id(),
             request_id=door.identifiers.request_id(),
@@ -113,6 +114,12 @@ class CallWatcher:
             door.recorder.record_now(event, before, happened=True, own=False)
         finally:
             door.recorder.end(before)
+
+
+def _region_of(host: str) -> str:
+    """The region that the host of an unsigned call names: ``cognito-idp.eu-west-1.amazonaws.com``."""
+    found = _REGION.search(host)
+    return found[1] if found else "us-east-1"
 
 
 def _access_key_id(request: HttpRequest) -> str:

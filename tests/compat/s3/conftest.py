@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import io
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import boto3
 import pytest
@@ -17,10 +16,9 @@ from botocore import UNSIGNED
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.compat import HTTPHeaders
 from botocore.config import Config
-from botocore.exceptions import ClientError
 
 from opentrail.core.errors import ServiceFault
-from opentrail.core.http import Headers, HttpRequest, HttpResponse
+from opentrail.core.http import HttpRequest, HttpResponse
 from opentrail.core.identity import ANONYMOUS, Identity, root_identity
 from opentrail.core.wire.calls import ApiCall
 from opentrail.core.wire.faults import format_fault
@@ -38,6 +36,7 @@ from opentrail.state.grants import NO_GRANTS
 from opentrail.stores.base import ObjectStore
 from opentrail.stores.local import LocalStore
 from opentrail.stores.memory import MemoryStore
+from opentrail.testing.prepared_requests import read_prepared
 
 ACCOUNT, OTHER_ACCOUNT = "123456789012", "210987654321"
 
@@ -118,7 +117,7 @@ class Endpoint:
         )
 
         def answer(request: AWSPreparedRequest, **_event: object) -> AWSResponse:
-            response = self.handle(_head(request), _body(request), region, caller)
+            response = self.handle(*read_prepared(request), region, caller)
             body = response.body if isinstance(response.body, bytes) else b"".join(response.body)
             raw = _Raw(b"" if request.method == "HEAD" else body)
             return AWSResponse(request.url, response.status, HTTPHeaders.from_pairs(response.headers), raw)
@@ -165,26 +164,6 @@ def _as_entry(entry: OperationEntry[S3Deps]) -> OperationEntry[Any]:
     return entry
 
 
-def _head(request: AWSPreparedRequest) -> HttpRequest:
-    parts = urlsplit(request.url)
-    pairs = [
-        (name.lower(), value.decode("latin-1") if isinstance(value, bytes) else value)
-        for name, value in request.headers.items()
-    ]
-    return HttpRequest(method=request.method, path=parts.path or "/", query=parts.query, headers=Headers(pairs))
-
-
-def _body(request: AWSPreparedRequest) -> bytes:
-    body: Any = request.body or b""
-    data: str | bytes = body.read() if hasattr(body, "read") else body
-    return data.encode() if isinstance(data, str) else bytes(data)
-
-
-@pytest.fixture(scope="session")
-def s3_catalog() -> BotocoreCatalog:
-    return BotocoreCatalog()
-
-
 @pytest.fixture(params=["memory", "local"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ObjectStore]:
     opened: ObjectStore = MemoryStore() if request.param == "memory" else LocalStore(tmp_path / "objects")
@@ -193,8 +172,8 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ObjectStor
 
 
 @pytest.fixture
-def endpoint(s3_catalog: BotocoreCatalog, store: ObjectStore) -> Endpoint:
-    return Endpoint(s3_catalog, store)
+def endpoint(catalog: BotocoreCatalog, store: ObjectStore) -> Endpoint:
+    return Endpoint(catalog, store)
 
 
 @pytest.fixture
@@ -207,16 +186,3 @@ def s3(endpoint: Endpoint) -> Any:
 def bucket(s3: Any) -> str:
     s3.create_bucket(Bucket="log-bucket")
     return "log-bucket"
-
-
-@pytest.fixture
-def fault_of() -> Callable[..., Mapping[str, Any]]:
-    """Call something that must fail; its error's members and the HTTP status."""
-
-    def call(operation: Callable[..., object], **parameters: object) -> Mapping[str, Any]:
-        with pytest.raises(ClientError) as caught:
-            operation(**parameters)
-        response = caught.value.response
-        return {**response["Error"], "Status": response["ResponseMetadata"]["HTTPStatusCode"]}
-
-    return call

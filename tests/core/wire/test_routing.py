@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import botocore.session
 import pytest
 
 from opentrail.core.errors import ServiceFault
@@ -270,6 +271,45 @@ def test_an_unknown_service_is_a_fault(
 ) -> None:
     with pytest.raises(ServiceFault):
         _identify(catalog, line, body, scope, **headers)
+
+
+UNSIGNED = [
+    ("POST /token", "oidc.eu-west-1.amazonaws.com", "sso-oidc", "CreateToken"),
+    ("POST /client/register", "127.0.0.1:5000", "sso-oidc", "RegisterClient"),
+    ("POST /device_authorization", "127.0.0.1:5000", "sso-oidc", "StartDeviceAuthorization"),
+    ("POST /v1/token", "eu-west-1.signin.aws.amazon.com", "signin", "CreateOAuth2Token"),
+    ("GET /federation/credentials?role_name=r&account_id=1", "127.0.0.1:5000", "sso", "GetRoleCredentials"),
+    ("GET /assignment/accounts", "portal.sso.us-east-1.amazonaws.com", "sso", "ListAccounts"),
+    ("POST /logout", "localhost", "sso", "Logout"),
+    ("GET /assignment/accounts", "localhost", "s3", "GetObject"),
+    ("GET /token", "oidc.eu-west-1.amazonaws.com", "s3", "ListObjects"),
+    ("GET /assignment/accounts", "portal.sso.localhost", "s3", "GetObject"),
+    ("POST /k?uploads", "oidc.s3.amazonaws.com", "s3", "CreateMultipartUpload"),
+]
+
+
+@pytest.mark.parametrize(("line", "host", "service", "operation"), UNSIGNED)
+def test_an_unsigned_rest_request_is_that_of_a_service_without_signatures_or_s3_s(
+    catalog: BotocoreCatalog, line: str, host: str, service: str, operation: str
+) -> None:
+    method, _, target = line.partition(" ")
+    path, _, query = target.partition("?")
+    token = [("x-amz-sso_bearer_token", "t")] if service == "sso" else []
+    request = HttpRequest(method=method, path=path, query=query, headers=Headers([("host", host), *token]))
+    route = identify(request, None, None, catalog)
+    assert (route.service.name, route.operation_name) == (service, operation)
+
+
+def test_every_service_with_unsigned_rest_operations_is_known() -> None:
+    """botocore's models say which: a new one is a new line in the table."""
+    session = botocore.session.get_session()
+    found = set()
+    for name in session.get_available_services():
+        model = session.get_service_model(name)
+        if model.metadata["protocol"].startswith("rest"):
+            operations = map(model.operation_model, model.operation_names)
+            found |= {name for operation in operations if operation.auth_type == "none"}
+    assert found == {service for _, _, service, _ in UNSIGNED} - {"s3"}
 
 
 def test_an_anonymous_object_with_an_action_in_its_query_is_still_an_object(catalog: BotocoreCatalog) -> None:

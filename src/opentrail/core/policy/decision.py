@@ -6,12 +6,12 @@ Source of the sentences: IAM user guide, "Troubleshoot access denied error messa
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from opentrail.core.policy.conditions import Condition
 from opentrail.core.policy.policy_set import AuthorizationRequest, PolicyKind, PolicySet
 from opentrail.core.policy.statement import Statement
+from opentrail.core.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

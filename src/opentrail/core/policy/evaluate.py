@@ -19,13 +19,12 @@ cross-account requests.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from opentrail.core.identity import Identity, IdentityType
 from opentrail.core.policy.decision import Decision, Missing
 from opentrail.core.policy.policy_set import AuthorizationRequest, Policy, PolicyKind, PolicySet
 from opentrail.core.policy.principals import Naming
 from opentrail.core.policy.statement import Effect, Statement
+from opentrail.core.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

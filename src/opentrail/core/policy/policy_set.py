@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 
 from opentrail.core.identity import Identity
 from opentrail.core.policy.statement import PolicyDocument
 from opentrail.core.policy.templates import Context
+from opentrail.core.values import dataclass
 
 
 class PolicyKind(StrEnum):

@@ -67,7 +67,9 @@ def ec2_response_elements(call: ApiCall, outcome: Outcome, facts: OperationFacts
     if outcome.answer is not None:
         with suppress(FormatError):  # an upstream's answer that is no XML, or too long to be kept
             return _response_elements(call, outcome.answer.body, facts, hidden)
-    return _response_elements(call, _document(call, outcome.result or {}), facts, hidden)
+    with suppress(FormatError):  # a result with characters that XML does not have
+        return _response_elements(call, _document(call, outcome.result or {}), facts, hidden)
+    return None
 
 
 def _response_elements(call: ApiCall, body: bytes, facts: OperationFacts, hidden: list[str]) -> dict[str, Any]:

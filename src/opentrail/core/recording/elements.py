@@ -78,7 +78,9 @@ class ElementWriter:
             below = _within(paths, shown) if paths else ()
             if self.on_wire:
                 shown = member.wire_name(name)
-            replacement = self.replacement if member.sensitive else _replaced(below)
+            replacement = _replaced(below)
+            if replacement is None and member.sensitive:
+                replacement = self.replacement
             if replacement is not None:
                 self.hide(member, item)
                 if replacement != OMITTED:

@@ -14,8 +14,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import quote
 
+from opentrail.core.errors import ServiceFault
+from opentrail.core.recording.attributes import attribute_parameters, attribute_texts
 from opentrail.core.recording.ec2 import ec2_request_parameters, ec2_response_elements
 from opentrail.core.recording.elements import ElementWriter, recorded_name
+from opentrail.core.recording.redaction import collect_texts
 from opentrail.core.recording.rules import Form, OperationFacts, RecordRules
 from opentrail.core.recording.s3 import s3_request_parameters, s3_response_elements
 from opentrail.core.recording.unlisted import unlisted_parameters
@@ -25,6 +28,7 @@ from opentrail.core.wire.model import Operation, Shape
 from opentrail.core.wire.scalars import text_formatter
 
 _REFUSALS = ("AccessDenied", "Throttl")
+_LEAST_LETTERS_UNTOLD = 8  # a shorter text that is no secret is in an error's message by chance
 _KEEP_REFUSED = frozenset({Form.EC2, Form.S3, Form.WIRE})
 
 Parameters = dict[str, Any] | None
@@ -44,10 +48,10 @@ def response_elements(call: ApiCall, outcome: Outcome, rules: RecordRules, hidde
     """``responseElements``; the texts of what is hidden are added to ``hidden``."""
     operation = call.operation
     facts = rules.facts(operation.service, operation.name)
-    if not facts.responds:
+    if not facts.responds or (facts.form is Form.ATTRIBUTES and facts.is_data):
         return None
     if outcome.fault is not None:
-        return {"message": outcome.fault.message} if tells_error_as_response(operation, facts) else None
+        return _error_response(operation, outcome.fault) if tells_error_as_response(operation, facts) else None
     if outcome.result is None:
         return None
     if facts.form in _RESPONSES:
@@ -63,9 +67,34 @@ def response_elements(call: ApiCall, outcome: Outcome, rules: RecordRules, hidde
     return named or None
 
 
+def untold_texts(call: ApiCall, rules: RecordRules) -> list[str]:
+    """The texts of parameters that no record of the operation tells, secret or not: no error message may tell them."""
+    facts, shape = rules.facts(call.operation.service, call.operation.name), call.operation.input
+    if shape is None:
+        return []
+    if facts.form is Form.ATTRIBUTES and facts.is_data:
+        texts = attribute_texts(shape, call.parameters)
+    else:
+        texts = []
+        shown = facts.request.only if facts.request is not None else None
+        if shown is not None:
+            collect_texts(
+                {name: each for name, each in call.parameters.items() if recorded_name(name) not in shown}, texts
+            )
+    return [text for text in texts if len(text) >= _LEAST_LETTERS_UNTOLD]
+
+
 def tells_error_as_response(operation: Operation, facts: OperationFacts) -> bool:
     """Whether the message of an error stands in ``responseElements``, where those are told, and nowhere else."""
     return facts.form is Form.WIRE and operation.service.protocol == "rest-json"
+
+
+def _error_response(operation: Operation, fault: ServiceFault) -> dict[str, str]:
+    """The error's message, by the name that it has on the wire."""
+    error = next((each for each in operation.errors if each.error is not None and each.error.code == fault.code), None)
+    members = error.members if error is not None else {}
+    name = next((each.wire_name(name) for name, each in members.items() if name.lower() == "message"), "message")
+    return {name: fault.message}
 
 
 def _writer(facts: OperationFacts, hidden: list[str]) -> ElementWriter:
@@ -88,6 +117,13 @@ def _named_parameters(call: ApiCall, facts: OperationFacts, hidden: list[str]) -
     return named
 
 
+def _attribute_parameters(call: ApiCall, facts: OperationFacts, hidden: list[str]) -> dict[str, Any]:
+    """DynamoDB's: a call on items tells no more of them than their keys; a call on tables is like any other."""
+    if not facts.is_data:
+        return _named_parameters(call, facts, hidden)
+    return attribute_parameters(call, _writer(facts, hidden))
+
+
 def _wire_parameters(call: ApiCall, facts: OperationFacts, hidden: list[str]) -> dict[str, Any]:
     """Labels of the path still percent-encoded, values of the query as text, the body as it was sent."""
     shape = call.operation.input
@@ -108,7 +144,7 @@ def _wire_parameters(call: ApiCall, facts: OperationFacts, hidden: list[str]) ->
             writer.hide(member, value)
             named[key] = facts.replacement
         elif member.location == "uri":
-            named[key] = quote(_text(member, value), safe="-_.~")
+            named[key] = quote(_text(member, value), safe="-_.~", errors="replace")
         elif isinstance(value, Mapping):
             named |= writer.write(member, value)
         elif isinstance(value, list):
@@ -141,6 +177,7 @@ _REQUESTS: Mapping[Form, Callable[[ApiCall, OperationFacts, list[str]], dict[str
     Form.WRAPPED: _wrapped_parameters,
     Form.EC2: ec2_request_parameters,
     Form.S3: s3_request_parameters,
+    Form.ATTRIBUTES: _attribute_parameters,
 }
 _RESPONSES: Mapping[Form, Callable[[ApiCall, Outcome, OperationFacts, list[str]], Any]] = {
     Form.EC2: ec2_response_elements,

@@ -13,9 +13,14 @@ from typing import Any
 from opentrail.core.errors import ServiceFault
 from opentrail.core.events import DATA, EVENT_VERSION, MANAGEMENT, Event, encode_json, format_time
 from opentrail.core.recording.identities import describe_identity
-from opentrail.core.recording.parameters import request_parameters, response_elements, tells_error_as_response
+from opentrail.core.recording.parameters import (
+    request_parameters,
+    response_elements,
+    tells_error_as_response,
+    untold_texts,
+)
 from opentrail.core.recording.redaction import scrub, scrub_text
-from opentrail.core.recording.resources import named_resources
+from opentrail.core.recording.resources import named_resources, told_values
 from opentrail.core.recording.rules import Form, OperationFacts, RecordRules
 from opentrail.core.recording.s3 import s3_resources
 from opentrail.core.recording.sharing import Recipient, shared_event_id
@@ -36,7 +41,7 @@ _CUT_MESSAGE = "..."  # real records have 1,023 bytes of a longer message, and t
 
 def build_event(call: ApiCall, outcome: Outcome, rules: RecordRules, recipient: Recipient) -> Event:
     """The record of ``call`` with its ``outcome``, as CloudTrail would have written it for ``recipient``."""
-    operation, identity = call.operation, call.identity
+    operation = call.operation
     facts = rules.facts(operation.service, operation.name)
     hidden: list[str] = []
     parameters = request_parameters(call, outcome, rules, hidden)
@@ -46,30 +51,23 @@ def build_event(call: ApiCall, outcome: Outcome, rules: RecordRules, recipient: 
         """A text that others wrote: scrubbed before it is cut, so that no half of a secret stays at its end."""
         return _cut(scrub_text(text, hidden) if hidden else text, ending)
 
-    record: dict[str, Any] = {
-        "eventVersion": EVENT_VERSION,
-        "userIdentity": describe_identity(identity),
-        "eventTime": format_time(call.now),
-        "eventSource": facts.event_source,
-        "eventName": facts.event_name,
-        "awsRegion": rules.region(operation.service.name, call.region),
-        "sourceIPAddress": identity.invoked_by if identity.is_service else call.request.source_ip,
-        "userAgent": _user_agent(call, facts.form, tell),
-    }
+    record = _head(call, facts, rules, tell)
     if outcome.fault is not None:
         code = record["errorCode"] = error_code(operation, outcome.fault)
         if code == ACCESS_DENIED:
             record["eventName"] = facts.denied_event_name
         if outcome.fault.message and not tells_error_as_response(operation, facts):
-            record["errorMessage"] = tell(outcome.fault.message, _CUT_MESSAGE)
+            message = scrub_text(outcome.fault.message, untold_texts(call, rules))
+            record["errorMessage"] = tell(message, _CUT_MESSAGE)
+    resources = _resources(call, outcome, facts, recipient)
     record["requestParameters"] = parameters
-    record["responseElements"] = elements
-    if outcome.additional:
-        record["additionalEventData"] = dict(outcome.additional)
+    record["responseElements"] = _with_arn(elements, resources, outcome, facts)
+    additional = {**told_values(call, outcome, facts.additional), **outcome.additional}
+    if additional:
+        record["additionalEventData"] = additional
     record["requestID"] = tell(_request_id(call, outcome))
     record["eventID"] = call.event_id
     record["readOnly"] = facts.read_only
-    resources = _resources(call, outcome, facts, recipient)
     if resources:
         record["resources"] = resources
     record["eventType"] = "AwsApiCall"
@@ -80,14 +78,36 @@ def build_event(call: ApiCall, outcome: Outcome, rules: RecordRules, recipient: 
     if recipient.shared_with:
         record["sharedEventID"] = shared_event_id(call.event_id)
     record["eventCategory"] = DATA if facts.is_data else MANAGEMENT
-    tls = call.request.tls
-    if tls is not None and not identity.is_service:
-        record["tlsDetails"] = {
-            "tlsVersion": tls.version,
-            "cipherSuite": tls.cipher_suite,
-            "clientProvidedHostHeader": tell(call.request.host),
-        }
+    record |= _tls_details(call, tell)
     return Event(record=scrub(record, hidden) if hidden else record, shared_with=recipient.shared_with)
+
+
+def _head(call: ApiCall, facts: OperationFacts, rules: RecordRules, tell: Callable[[str], str]) -> dict[str, Any]:
+    """The fields that begin every record: who called what, where and when."""
+    identity = call.identity
+    return {
+        "eventVersion": EVENT_VERSION,
+        "userIdentity": describe_identity(identity),
+        "eventTime": format_time(call.now),
+        "eventSource": facts.event_source,
+        "eventName": facts.event_name,
+        "awsRegion": rules.region(call.operation.service.name, call.region),
+        "sourceIPAddress": identity.invoked_by if identity.is_service else call.request.source_ip,
+        "userAgent": _user_agent(call, facts.form, tell),
+    }
+
+
+def _tls_details(call: ApiCall, tell: Callable[[str], str]) -> dict[str, dict[str, str]]:
+    """``tlsDetails`` of a call that came over TLS, and not from a service."""
+    tls = call.request.tls
+    if tls is None or call.identity.is_service:
+        return {}
+    details = {
+        "tlsVersion": tls.version,
+        "cipherSuite": tls.cipher_suite,
+        "clientProvidedHostHeader": tell(call.request.host),
+    }
+    return {"tlsDetails": details}
 
 
 def without_outcome(intent: Event) -> Event:
@@ -120,8 +140,11 @@ def encode_record(event: Event) -> bytes:
             record[name] = None
     data = encode_json(record)
     if len(data) > MAX_EVENT_BYTES:
-        data = encode_json({**record, "requestParameters": None, "responseElements": None})
-    assert len(data) <= MAX_EVENT_BYTES, "a record without parameters fits its limit"
+        record |= {"requestParameters": None, "responseElements": None}
+        data = encode_json(record)
+    if len(data) > MAX_EVENT_BYTES and record.pop("resources", None):
+        data = encode_json(record)
+    assert len(data) <= MAX_EVENT_BYTES, "a record without parameters and resources fits its limit"
     return data
 
 
@@ -153,6 +176,13 @@ def _resources(call: ApiCall, outcome: Outcome, facts: OperationFacts, recipient
     if facts.form is Form.S3:
         return s3_resources(call, recipient.resource_account)
     return named_resources(call, outcome, facts.resources, recipient.resource_account or recipient.account_id)
+
+
+def _with_arn(elements: Any, resources: list[dict[str, str]], outcome: Outcome, facts: OperationFacts) -> Any:
+    """``elements``, with the ARN of what was changed where AWS tells it and the service does not (KMS)."""
+    if not facts.arn_member or not resources or outcome.fault is not None or outcome.result is None:
+        return elements
+    return {**(elements or {}), facts.arn_member: resources[0]["ARN"]}
 
 
 def _user_agent(call: ApiCall, form: Form, tell: Callable[[str], str]) -> str:

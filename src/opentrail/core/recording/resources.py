@@ -29,6 +29,18 @@ def named_resources(call: ApiCall, outcome: Outcome, rules: Iterable[ResourceRul
     return resources
 
 
+def told_values(call: ApiCall, outcome: Outcome, said: Mapping[str, str]) -> dict[str, str]:
+    """What ``said`` comes to: each name with its text or, where that is a place in braces, with what is told there."""
+    values: dict[str, str] = {}
+    for name, text in said.items():
+        if text.startswith("{") and text.endswith("}"):
+            found = _values(call, outcome, tuple(text[1:-1].split(".")))
+            values |= {name: found[0]} if found else {}
+        else:
+            values[name] = text
+    return values
+
+
 def _values(call: ApiCall, outcome: Outcome, path: tuple[str, ...]) -> list[str]:
     """The texts that a member holds: one, or those of a list."""
     value: Any = call.parameters

@@ -30,6 +30,7 @@ class Form(StrEnum):
     WRAPPED = "wrapped"  # named, the body within one element (API Gateway)
     EC2 = "ec2"
     S3 = "s3"
+    ATTRIBUTES = "attributes"  # named, without what is in an item's attributes (DynamoDB)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +73,8 @@ class OperationFacts:
     response: Adjustment | None
     resources: tuple[ResourceRule, ...]
     tables: Mapping[str, Any]  # the form's own
+    additional: Mapping[str, str]  # of additionalEventData: a member's name -> its text, or where that is told
+    arn_member: str  # of responseElements: where the ARN of the first resource stands, "" where it does not
     unlisted: Shape | None  # the input of an operation that the service's model does not have
 
 
@@ -98,6 +101,8 @@ class ServiceRules:
     defaults: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     resources: tuple[tuple[frozenset[str], ResourceRule], ...] = ()
     unlisted: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    additional: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    arn_members: Mapping[str, str] = field(default_factory=dict)
     tables: Mapping[str, Any] = field(default_factory=dict)  # the service's form's own
 
     def facts(self, service: ServiceModel, operation: str, read_prefixes: tuple[str, ...]) -> OperationFacts:
@@ -137,6 +142,8 @@ class ServiceRules:
             response=adjustment(adjusted, of_response=True),
             resources=tuple(rule for names, rule in self.resources if "*" in names or operation in names),
             tables=self.tables,
+            additional=self.additional.get(operation) or self.additional.get("*") or {},
+            arn_member=self.arn_members.get(operation, ""),
             unlisted=unlisted_input(service, operation, self.unlisted[operation])
             if operation in self.unlisted
             else None,
@@ -360,6 +367,8 @@ _SERVICE_KEYS: Mapping[str, tuple[str, Callable[[str, Any], Any]]] = {
     "memberNames": ("member_names", lambda place, value: _by_operation(place, value, _text_map)),
     "defaults": ("defaults", lambda place, value: _by_operation(place, value, _mapping)),
     "resources": ("resources", _resources),
+    "additionalEventData": ("additional", lambda place, value: _by_operation(place, value, _text_map)),
+    "respondsWithArn": ("arn_members", _text_map),
     "tables": ("tables", _mapping),
     "unlistedOperations": ("unlisted", _unlisted),
 }

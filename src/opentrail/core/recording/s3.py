@@ -29,6 +29,7 @@ _SECRET_QUERY = frozenset(
 )
 _CHECKSUM = "x-amz-checksum-"
 _CUSTOMER_KEY = "server-side-encryption-customer-key"
+_COPY_SOURCE = "x-amz-copy-source"
 _OWN_NAMES = ("bucketName", "Host", "key")
 _POLICY_OPERATION = "PutBucketPolicy"
 _MAX_BODY_BYTES = 256 * 1024  # a larger body cannot stand in a record
@@ -110,7 +111,7 @@ def _recorded_headers(operation: Operation) -> dict[str, str]:
 
 
 def s3_resources(call: ApiCall, owner: str) -> list[dict[str, str]]:
-    """``resources``: the object, where the call names one, and its bucket with the account that owns it."""
+    """``resources``: the object, where the call names one, its bucket with its owner, a copy's source."""
     bucket, key = bucket_and_key(call)
     if not bucket:
         return []
@@ -120,7 +121,16 @@ def s3_resources(call: ApiCall, owner: str) -> list[dict[str, str]]:
         del bucket_resource["accountId"]
     if not key:
         return [bucket_resource]
-    return [{"type": "AWS::S3::Object", "ARN": f"{arn}/{key}"}, bucket_resource]
+    return [{"type": "AWS::S3::Object", "ARN": f"{arn}/{key}"}, bucket_resource, *_copied(call)]
+
+
+def _copied(call: ApiCall) -> list[dict[str, str]]:
+    """The object that a copy is made of; none where it is named through an access point."""
+    source = call.request.headers.get(_COPY_SOURCE).partition("?")[0]
+    bucket, _, key = unquote(source, errors="replace").removeprefix("/").partition("/")
+    if not key or ":" in bucket:
+        return []
+    return [{"type": "AWS::S3::Object", "ARN": f"arn:aws:s3:::{bucket}/{key}"}]
 
 
 def bucket_and_key(call: ApiCall) -> tuple[str, str]:

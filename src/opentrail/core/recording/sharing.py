@@ -17,10 +17,10 @@ all of them are durable or none, and all its ids follow from the call's own.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 from uuid import UUID, uuid5
 
+from opentrail.core.values import dataclass
 from opentrail.core.wire.calls import ApiCall
 
 _REFUSALS_SHOWN = frozenset({"s3"})  # services (botocore's names) whose refusals the resource's owner sees

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import re
 from base64 import b64encode
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
@@ -20,6 +19,7 @@ from urllib.parse import unquote_plus
 from opentrail.core.http import HttpRequest
 from opentrail.core.sigv4 import faults
 from opentrail.core.sigv4.faults import ALGORITHM, Family
+from opentrail.core.values import dataclass
 
 MAX_EXPIRES_SECONDS = 604_800
 

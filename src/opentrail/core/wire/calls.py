@@ -8,13 +8,14 @@ What an upstream answered to a forwarded call stays beside them as it came: some
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from typing import Any
 
 from opentrail.core.errors import ServiceFault
 from opentrail.core.http import ByteStream, Headers, HttpRequest
 from opentrail.core.identity import Identity
+from opentrail.core.values import dataclass
 from opentrail.core.wire.model import Operation
 
 

@@ -11,10 +11,11 @@ Templates are those of ``service-2.json``: ``/{Bucket}/{Key+}?acl``.  Rules:
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from urllib.parse import unquote
 
 from opentrail.core.http import Headers
+from opentrail.core.values import dataclass
 from opentrail.core.wire.model import Operation, ServiceModel
 
 
@@ -57,6 +58,7 @@ class _Node:
     label: _Node | None = None
     greedy: _Node | None = None
     templates: list[Template] = field(default_factory=list)
+    plain: list[Template] = field(default_factory=list)  # those without query literals
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +99,7 @@ class Router:
             return None
         best: Match | None = None
         for path_rank, node, texts in _walk(root, _segments(path), 0, (), ()):
-            for template in node.templates:
+            for template in node.templates if query else node.plain:
                 rank = template.rank(query, headers)
                 if rank is not None and (best is None or path_rank + rank > best.rank):
                     best = Match(template=template, labels=_labels(template, texts), rank=path_rank + rank)
@@ -152,6 +154,8 @@ def _insert(node: _Node, segments: list[str], template: Template) -> None:
         else:
             node.label = node = node.label or _Node()
     node.templates.append(template)
+    if not template.literals:
+        node.plain.append(template)
 
 
 _LITERAL, _LABEL, _GREEDY = 2, 1, 0

@@ -3,7 +3,8 @@
 In this order: the signature's credential scope gives the candidate services; then ``smithy-protocol`` and the path
 ``/service/X/operation/Y``, ``X-Amz-Target``, ``Action`` and ``Version`` in query or form, and last the path, query and
 headers against the templates of the candidates' REST models.  A request without a scope is S3's unless it says
-otherwise.  The body is looked at for an ``Action`` alone, so a REST request is identified before its body is read.
+otherwise, or is an operation of a service whose REST operations take no signature.  The body is looked at for an
+``Action`` alone, so a REST request is identified before its body is read.
 
 Raises ``ServiceFault`` only where not even the service can be told; a request for an operation that the service does
 not have is a ``Route`` without one, which carries the fault to answer, so that it can be recorded.
@@ -13,12 +14,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Protocol
 from urllib.parse import unquote
 
 from opentrail.core.errors import ServiceFault
 from opentrail.core.http import HttpRequest
+from opentrail.core.values import dataclass
 from opentrail.core.wire import s3
 from opentrail.core.wire.binding import input_binding
 from opentrail.core.wire.inflate import inflate_body
@@ -30,6 +32,8 @@ _FORM = frozenset({"query", "ec2"})
 _ACTION = re.compile(r"(?:^|&)Action=([A-Za-z0-9_]{1,128})(?=&|$)")
 _VERSION = re.compile(r"(?:^|&)Version=([0-9-]{1,16})(?=&|$)")
 _RPC_PATH = re.compile(r"(?:/[^/]+)*/service/([A-Za-z0-9_.]{1,256})/operation/([A-Za-z0-9_]{1,128})/?")
+_UNSIGNED_REST = ("signin", "sso", "sso-oidc")  # all whose models have REST operations of ``authtype`` none
+_SSO_TOKEN = "x-amz-sso_bearer_token"  # noqa: S105  the header's name
 _TARGET = re.compile(r"([A-Za-z0-9_.]{1,256})\.([A-Za-z0-9_]{1,128})")
 
 
@@ -208,7 +212,7 @@ def _form_protocol(protocols: Collection[str]) -> str:
 
 def _identify_rest(asked: _Asked, names: tuple[str, ...], catalog: Catalog) -> Route:
     if asked.scope is None:
-        names = ("s3",)
+        return _identify_unsigned(asked, catalog)
     rest = [catalog.service(name) for name in names if not _REST.isdisjoint(catalog.protocols(name))]
     if not rest:
         protocol = catalog.protocols(names[0])[0] if names else ""
@@ -230,6 +234,28 @@ def _identify_rest(asked: _Asked, names: tuple[str, ...], catalog: Catalog) -> R
         return _without_operation(asked, "", (rest[0].name,), catalog, rest[0].protocol)
     service, match = best
     return _route(asked, service, match.template.operation, service.protocol, labels=match.labels)
+
+
+def _identify_unsigned(asked: _Asked, catalog: Catalog) -> Route:
+    """S3's, unless the host is another service's, a token of its kind is there, or S3 has no such operation.
+
+    Every POST of S3's has a query.
+    """
+    request = asked.request
+    route = _identify_s3(asked, catalog.service("s3"))
+    if s3.bucket_of_host(request.host, asked.domains):
+        return route
+    host = f".{request.host.lower()}"
+    is_none = route.fault is not None or (request.method == "POST" and not request.query)
+    for name in _UNSIGNED_REST:
+        has_token = name == "sso" and _SSO_TOKEN in request.headers
+        if not is_none and not has_token and f".{catalog.endpoint_prefix(name)}." not in host:
+            continue
+        service = catalog.service(name)
+        match = router(service).match(request.method, request.path, _query_names(request.query), request.headers)
+        if match is not None:
+            return _route(asked, service, match.template.operation, service.protocol, labels=match.labels)
+    return route
 
 
 def _query_names(query: str) -> dict[str, str]:

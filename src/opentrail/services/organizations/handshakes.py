@@ -1,7 +1,7 @@
 """Invitations: how an account that exists joins an organization.
 
 The management account invites, and may cancel; the invited account accepts or declines.  An invitation stays open for
-15 days.  Nobody else learns that it exists.
+15 days and is told of for 30 more, once it has ended.  Nobody else learns that it exists.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ def invite_account(call: ApiCall, deps: OrganizationsDeps) -> Mapping[str, Any]:
                 raise fault("DuplicateHandshake")
         if is_full(organization, call.now):
             raise constraint("ACCOUNT_NUMBER_LIMIT_EXCEEDED")
-        invitations = {**organization.invitations, invitation.handshake_id: invitation}
-        return replace(organization, invitations=invitations)
+        kept = organization.remembered(call.now)
+        return replace(kept, invitations={**kept.invitations, invitation.handshake_id: invitation})
 
     return _describe(call, deps, change_managed(call, deps, add), invitation.handshake_id)
 
@@ -103,7 +103,7 @@ def list_for_account(call: ApiCall, deps: OrganizationsDeps) -> Mapping[str, Any
     found = [
         (organization, invitation)
         for organization in deps.organizations.all()
-        for invitation in organization.invitations.values()
+        for invitation in organization.remembered(call.now).invitations.values()
         if invitation.account_id == call.account_id
     ]
     return _list(call, deps, found)
@@ -111,7 +111,7 @@ def list_for_account(call: ApiCall, deps: OrganizationsDeps) -> Mapping[str, Any
 
 def list_for_organization(call: ApiCall, deps: OrganizationsDeps) -> Mapping[str, Any]:
     """ListHandshakesForOrganization: the invitations that it sent."""
-    organization = readable_organization(call, deps)
+    organization = readable_organization(call, deps).remembered(call.now)
     return _list(call, deps, ((organization, each) for each in organization.invitations.values()))
 
 
@@ -133,9 +133,9 @@ def _settle(
             raise fault("HandshakeAlreadyInState")
         if present != "OPEN":
             raise fault("InvalidHandshakeTransition")
-        settled = effect(organization, invitation)
-        invitations = {**organization.invitations, handshake_id: replace(invitation, state=state)}
-        return replace(settled, invitations=invitations)
+        settled = replace(invitation, state=state, settled=call.now.replace(microsecond=0))
+        changed = effect(organization, invitation).remembered(call.now)
+        return replace(changed, invitations={**changed.invitations, handshake_id: settled})
 
     organization = _find_inviting(call, deps)
     is_inviter = organization.management_account_id == call.account_id
@@ -158,7 +158,8 @@ def _find_inviting(call: ApiCall, deps: OrganizationsDeps) -> Organization:
 def _inviting(call: ApiCall, deps: OrganizationsDeps) -> Organization | None:
     for organization in deps.organizations.all():
         invitation = organization.invitations.get(call.parameters["HandshakeId"])
-        if invitation and call.account_id in {invitation.account_id, organization.management_account_id}:
+        parties = {invitation.account_id, organization.management_account_id} if invitation else ()
+        if invitation and invitation.is_kept(call.now) and call.account_id in parties:
             return organization
     return None
 

@@ -1,7 +1,8 @@
 """The accounts of an organization: made, listed, closed, removed.
 
 CreateAccount answers IN_PROGRESS, as AWS does, and goes on at once.  Each step of making an account can be taken again
-(its id is chosen first), so a request that a crash left IN_PROGRESS is finished by whoever asks for its status.
+(its id is chosen first), so a request that a crash left IN_PROGRESS is finished by whoever asks for its status, which
+is told for 90 days after the end.
 
 A closed account is SUSPENDED: nobody enters it any more, and what it did stays where it was delivered.
 """
@@ -14,7 +15,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from opentrail.core.organizations import ID_BYTES, AccountRequest, Member, Organization, format_id
+from opentrail.core.organizations import ID_BYTES, AccountRequest, Member, Organization, format_id, without
 from opentrail.core.wire.calls import ApiCall
 from opentrail.services.base import OperationEntry
 from opentrail.services.organizations.access_role import DEFAULT_ROLE_NAME, make_access_role
@@ -57,7 +58,8 @@ def create_account(call: ApiCall, deps: OrganizationsDeps) -> Mapping[str, Any]:
     def add(organization: Organization) -> Organization:
         if is_full(organization, call.now):
             raise constraint("ACCOUNT_NUMBER_LIMIT_EXCEEDED")
-        return replace(organization, requests={**organization.requests, request.request_id: request})
+        kept = organization.remembered(call.now)
+        return replace(kept, requests={**kept.requests, request.request_id: request})
 
     organization = change_managed(call, deps, add)
     _finish(deps, organization, request, call.now)
@@ -66,7 +68,7 @@ def create_account(call: ApiCall, deps: OrganizationsDeps) -> Mapping[str, Any]:
 
 def describe_creation(call: ApiCall, deps: OrganizationsDeps) -> Mapping[str, Any]:
     """DescribeCreateAccountStatus."""
-    organization = readable_organization(call, deps)
+    organization = readable_organization(call, deps).remembered(call.now)
     request = organization.requests.get(call.parameters["CreateAccountRequestId"])
     if request is None:
         raise fault("CreateAccountStatusNotFound")
@@ -75,7 +77,7 @@ def describe_creation(call: ApiCall, deps: OrganizationsDeps) -> Mapping[str, An
 
 def list_creations(call: ApiCall, deps: OrganizationsDeps) -> Mapping[str, Any]:
     """ListCreateAccountStatus, of some states or of all, by id."""
-    organization = readable_organization(call, deps)
+    organization = readable_organization(call, deps).remembered(call.now)
     states = call.parameters.get("States") or ("IN_PROGRESS", "SUCCEEDED", "FAILED")
     requests = [_finish(deps, organization, each, call.now) for each in organization.requests.values()]
     found = [each for each in requests if each.state in states]
@@ -195,8 +197,7 @@ def _without(organization: Organization, account_id: str) -> Organization:
         raise fault("MasterCannotLeaveOrganization")
     if organization.delegated_services(account_id):
         raise constraint("CANNOT_REMOVE_DELEGATED_ADMINISTRATOR_FROM_ORG")
-    rest = {key: each for key, each in organization.members.items() if key != account_id}
-    return replace(organization, members=rest)
+    return replace(organization, members=without(organization.members, account_id))
 
 
 MEMBER_OPERATIONS: Mapping[str, OperationEntry[OrganizationsDeps]] = {

@@ -18,6 +18,7 @@ from opentrail.core.organizations import (
     Member,
     Organization,
     format_id,
+    without,
 )
 from opentrail.core.policy import PolicyType, parse_policy
 from opentrail.core.wire.calls import ApiCall
@@ -93,8 +94,7 @@ def delete_policy(call: ApiCall, deps: OrganizationsDeps) -> Mapping[str, Any]:
         policy = _find_own(organization, call)
         if organization.targets_of(policy.policy_id):
             raise fault("PolicyInUse")
-        rest = {key: each for key, each in organization.policies.items() if key != policy.policy_id}
-        return replace(organization, policies=rest)
+        return replace(organization, policies=without(organization.policies, policy.policy_id))
 
     change_managed(call, deps, remove)
     return {}

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from opentrail.core.organizations import Delegation, Organization, ServiceAccess
+from opentrail.core.organizations import Delegation, Organization, ServiceAccess, without
 from opentrail.core.wire.calls import ApiCall
 from opentrail.services.base import OperationEntry
 from opentrail.services.organizations.caller import (
@@ -50,8 +50,7 @@ def disable_service_access(call: ApiCall, deps: OrganizationsDeps) -> Mapping[st
     def disable(organization: Organization) -> Organization:
         if any(each.service_principal == principal for each in organization.delegations.values()):
             raise constraint("DELEGATED_ADMINISTRATOR_EXISTS_FOR_THIS_SERVICE")
-        rest = {key: each for key, each in organization.services.items() if key != principal}
-        return replace(organization, services=rest)
+        return replace(organization, services=without(organization.services, principal))
 
     change_managed(call, deps, disable)
     return {}
@@ -94,8 +93,7 @@ def deregister_administrator(call: ApiCall, deps: OrganizationsDeps) -> Mapping[
         find_member(deps, organization, key[0])
         if key not in organization.delegations:
             raise fault("AccountNotRegistered")
-        rest = {name: each for name, each in organization.delegations.items() if name != key}
-        return replace(organization, delegations=rest)
+        return replace(organization, delegations=without(organization.delegations, key))
 
     change_managed(call, deps, deregister)
     return {}

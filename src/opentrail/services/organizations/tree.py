@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from opentrail.core.organizations import ID_BYTES, Member, Organization, Unit, format_id
+from opentrail.core.organizations import ID_BYTES, Member, Organization, Unit, format_id, without
 from opentrail.core.wire.calls import ApiCall
 from opentrail.services.base import OperationEntry
 from opentrail.services.organizations.caller import (
@@ -79,8 +79,7 @@ def delete_unit(call: ApiCall, deps: OrganizationsDeps) -> Mapping[str, Any]:
         places: tuple[Unit | Member, ...] = (*organization.units.values(), *organization.members.values())
         if any(each.parent_id == unit.unit_id for each in places):
             raise fault("OrganizationalUnitNotEmpty")
-        rest = {key: each for key, each in organization.units.items() if key != unit.unit_id}
-        return replace(organization, units=rest)
+        return replace(organization, units=without(organization.units, unit.unit_id))
 
     change_managed(call, deps, remove)
     return {}

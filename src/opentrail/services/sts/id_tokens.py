@@ -88,8 +88,8 @@ def _prove_signature(token: str, header: Mapping[str, Any], provider: OidcProvid
         raise _invalid(f"The token must be signed with one of {', '.join(ALGORITHMS)}")
     try:
         published = deps.issuer_keys.find(f"https://{provider.url}", provider.thumbprints, key_id)
-    except StorageError as error:
-        raise ServiceFault("IDPCommunicationError", f"The identity provider could not be reached: {error}") from None
+    except StorageError:  # why is the operator's to know: whoever names a host would learn what is there
+        raise ServiceFault("IDPCommunicationError", "The identity provider could not be reached") from None
     except FormatError as error:
         text = f"Couldn't retrieve verification key from your identity provider: {error}"
         raise _invalid(text) from None

@@ -21,8 +21,10 @@ PLACEHOLDERS = frozenset(
     {
         "***",
         "****",
+        "***OMITTED***",
         "<sensitiveDataRemoved>",
         "HIDDEN_DUE_TO_SECURITY_REASONS",
+        "REDACTED",
         "Value hidden due to security reasons.",
     }
 )

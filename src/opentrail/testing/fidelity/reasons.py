@@ -68,6 +68,61 @@ _REASONS = (
         text="records of 2015 do not have the host yet",
     ),
     Reason(
+        event="dynamodb PutItem",
+        path=r"requestParameters\.key",
+        text="which attributes of an item are its key, only the table knows",
+    ),
+    Reason(
+        event="dynamodb (Batch)?Execute.*",
+        path=r"requestParameters\..*[sS]tatement",
+        text="which of a statement's literals are a key's, only the table knows: all are hidden",
+    ),
+    Reason(
+        event="dynamodb TransactWriteItems",
+        path=r"requestParameters\.requestItems\[\]\.key",
+        text="which attributes of an item are its key, only the table knows",
+    ),
+    Reason(
+        event="sts AssumeRoleWithSAML",
+        path=r"requestParameters\.(sAMLAssertionID|roleSessionName|sourceIdentity|principalTags|transitiveTagKeys)",
+        text="the service reads it in the assertion",
+    ),
+    Reason(
+        event="sts AssumeRole(WithWebIdentity)?",
+        path=r"requestParameters\.(incomingTransitiveTags|sourceIdentity|principalTags|transitiveTagKeys)",
+        text="the service reads it in the caller's session or token",
+    ),
+    Reason(
+        event="ssm CreateDocument",
+        path=r"responseElements\.documentDescription\.documentId",
+        text="in the service's own model alone: it is in no answer",
+    ),
+    Reason(
+        event="sqs AddPermission",
+        path=r"requestParameters\.AWSAccountIds",
+        text="SQS's guide of 2018 has no member in small letters that begins so; its later records have",
+    ),
+    Reason(
+        event="cognito-idp .*",
+        path=r".*\.clientId",
+        text="the model calls it sensitive, so it is hidden; AWS shows it",
+    ),
+    Reason(
+        event="greengrass AssociateServiceRoleToAccount",
+        path=r"responseElements|error\w+",
+        text="both versions of the service have the operation: sent to the second, which tells errors otherwise",
+    ),
+    Reason(
+        event="iot CreateOTAUpdate",
+        path=r"requestParameters\.files\[\]\.fileSource",
+        text="the member's name of 2018; no model has it any more",
+    ),
+    Reason(
+        event="ec2 CreateTrafficMirrorSession",
+        path=r"responseElements\..*\.virtualNetworkId",
+        text="AWS's guide has digits in quotes, as one record tells it; the WSDL's type is a number",
+    ),
+    Reason(
         event="ssm SendCommand",
         path=r"responseElements\.command\.has\w+CommandSignature",
         text="records of 2024 have it, those of 2023 do not; it is in no answer",

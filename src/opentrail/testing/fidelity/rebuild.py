@@ -25,6 +25,7 @@ from opentrail.core.wire.routing import Route
 from opentrail.server.catalog import BotocoreCatalog
 from opentrail.testing.fidelity.botocore_client import BotocoreClient
 from opentrail.testing.fidelity.cases import Record
+from opentrail.testing.fidelity.items import item_parameters
 from opentrail.testing.fidelity.values import planted, read_members, read_value, shown_name
 from opentrail.testing.rebuild_ec2 import rebuild_ec2
 from opentrail.testing.rebuild_s3 import is_s3_control, rebuild_s3
@@ -197,6 +198,8 @@ def _with_labels(operation: Operation, parameters: Parameters) -> Parameters:
 def _named_request(operation: Operation, facts: OperationFacts, asked: Mapping[str, Any]) -> Parameters:
     if operation.input is None:
         return {}
+    if facts.request is not None:
+        asked = {**asked, **{name: asked[shown] for name, shown in facts.request.names.items() if shown in asked}}
     parameters = read_members(operation.input.members, asked, required=operation.input.required)
     _plant(operation.input, parameters, facts.hidden_request)
     return parameters
@@ -229,6 +232,12 @@ def _wire_request(operation: Operation, facts: OperationFacts, asked: Mapping[st
     return parameters
 
 
+def _attribute_request(operation: Operation, facts: OperationFacts, asked: Mapping[str, Any]) -> Parameters:
+    if facts.is_data and operation.input is not None:
+        return item_parameters(operation, asked)
+    return _named_request(operation, facts, asked)
+
+
 def _wrapped_request(operation: Operation, facts: OperationFacts, asked: Mapping[str, Any]) -> Parameters:
     inside = asked.get(f"{recorded_name(operation.name)}Input")
     flat = {**asked, **inside} if isinstance(inside, Mapping) else dict(asked)
@@ -259,7 +268,9 @@ def _fault(operation: Operation, record: Record) -> ServiceFault | None:
     if not code:
         return None
     told = record.get("responseElements")
-    message = record.get("errorMessage") or (told.get("message", "") if isinstance(told, Mapping) else "")
+    message = record.get("errorMessage") or (
+        told.get("message") or told.get("Message", "") if isinstance(told, Mapping) else ""
+    )
     code = code.removeprefix("Client.").removeprefix("Server.")
     if code == "AccessDenied" and operation.service.error("AccessDenied") is None:
         code = "AccessDeniedException" if operation.service.error("AccessDeniedException") else code
@@ -270,4 +281,5 @@ _REQUESTS: Mapping[Form, Callable[[Operation, OperationFacts, Mapping[str, Any]]
     Form.NAMED: _named_request,
     Form.WIRE: _wire_request,
     Form.WRAPPED: _wrapped_request,
+    Form.ATTRIBUTES: _attribute_request,
 }

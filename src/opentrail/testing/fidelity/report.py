@@ -160,4 +160,11 @@ model has are written off the record by the inverse of the same tables that make
 Opentrail's own formatter (EC2's and S3's by the inverse too).  And the rules were made with these records at hand:
 others will show more differences.
 
-Other records are compared by `python -m opentrail.testing.fidelity FILE...`."""
+Other records are compared by `python -m opentrail.testing.fidelity FILE...`.  Where they will differ, as far as records
+out of AWS's guides and public test data show it:
+
+- what only the service knows: which attributes of a DynamoDB item are its key, what a SAML assertion or a session says,
+  members of the service's own model that it keeps from its answers (`documentId` of a document of SSM);
+- operations of AWS's own console, which no model has: nothing but their name is recorded;
+- older forms: AWS adds members in the course of time (`defaults` of the rules); the newest known form is written;
+- `additionalEventData`, `resources`, `tlsDetails` and the identity are made, but no column above compares them."""
