@@ -23,7 +23,7 @@ check: .venv/dev.stamp  ## style, types, layers
 	$(BIN)/lint-imports
 
 bench: .venv/bench.stamp  ## each benchmark prints its ratios
-	@for name in journal log_files delivery calls large_objects decisions accounts upstream; do echo "== $$name"; $(BIN)/python benchmarks/$$name.py || exit 1; done
+	@for name in journal log_files delivery calls large_objects decisions accounts middleware upstream verify; do echo "== $$name"; $(BIN)/python benchmarks/$$name.py || exit 1; done
 
 docs: .venv/dev.stamp  ## the generated pages of docs/
 	$(BIN)/python -m opentrail.cli.reference docs

@@ -20,6 +20,7 @@ from opentrail.core.digests import (
     PreviousDigest,
     decode_digest,
     encode_digest,
+    hash_of,
     next_digest,
     sign_digest,
     string_to_sign,
@@ -109,7 +110,7 @@ def test_the_user_guides_digests_read_and_write_back() -> None:
 def test_the_string_to_sign_is_four_lines() -> None:
     first = _next(None, NOON)
     content = encode_digest(first)
-    assert string_to_sign(first, content).decode().split("\n") == [
+    assert string_to_sign(first, hash_of(content)).decode().split("\n") == [
         "2024-03-01T12:00:05Z",
         "b/" + format_digest_key(DigestKey(trail=TRAIL, end_time=NOON)),
         hashlib.sha256(content).hexdigest(),
@@ -117,7 +118,7 @@ def test_the_string_to_sign_is_four_lines() -> None:
     ]
     signed = sign_digest(first, lambda data: hashlib.sha256(data).digest())
     second = _next(signed.link(), NOON + HOUR)
-    assert string_to_sign(second, b"").decode().split("\n")[3] == signed.signature
+    assert string_to_sign(second, hash_of(b"")).decode().split("\n")[3] == signed.signature
 
 
 def test_a_digest_links_to_the_one_before() -> None:

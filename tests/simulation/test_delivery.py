@@ -24,7 +24,7 @@ import pytest
 
 from opentrail.core.errors import StorageError, StoreError
 from opentrail.core.events import EntryRoute, Receiver, format_route, format_time
-from opentrail.core.findings import Severity
+from opentrail.core.findings import FindingCode, Severity
 from opentrail.core.layout import Folder, TrailFolder, log_prefix, parse_log_key
 from opentrail.core.recording import shared_copy
 from opentrail.core.selection import selects
@@ -304,7 +304,8 @@ def check(site: Site, *, names: tuple[str, ...], everything_validated: bool) -> 
         if not any(site.store.list(log_prefix(folder))):
             continue
         findings = list(validate_chain(site.store, trail, bucket=BUCKET, public_keys=site.keys.list(region)))
-        assert [each for each in findings if each.severity in worst] == []
+        unexplained = {FindingCode.GAP_UNEXPLAINED}  # logging is stopped by no call here, so no record says by whom
+        assert [each for each in findings if each.severity in worst and each.code not in unexplained] == []
     keys_in_order = [info.key for info in site.store.list("")]
     assert len(keys_in_order) == len(set(keys_in_order))
 

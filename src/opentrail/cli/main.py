@@ -17,6 +17,8 @@ from opentrail.core.errors import OpentrailError
 COMMANDS = {
     "serve": "run the endpoint: answer calls, record them, deliver log files and digests",
     "flush": "deliver now what is recorded, and return when it is delivered",
+    "verify": "check that a trail is whole and unchanged, wherever it lies: no server needed",
+    "evidence": "pack what proves a span of a trail into one file, which `opentrail verify` checks anywhere",
     "bucket-policy": "print the policy that a bucket needs to take the log files of accounts or of an organization",
     "explain": "tell why a recorded call was allowed or denied: which statement of which policy, and what is missing",
     "keys": "list and rotate the keys that sign digests",

@@ -7,26 +7,32 @@ Rules:
   there (only the object's metadata were changed, say), what it says of log files is proven all the same.
 * A link accuses a predecessor that is not there, that was replaced, or that the chain passes by.  Never the digest
   that holds the link.
-* Memory does not grow with the trail: one trusted digest and at most ``_MOST_DOUBTFUL`` others are kept.
+* A link leads back in time.  One that does not is a loop, and accuses the digest that holds it.
+* Memory does not grow with the trail: one trusted digest and at most ``_MOST_DOUBTFUL`` others are kept, with what they
+  say of at most ``_MOST_DOUBTFUL_FILES`` log files.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Final
 
+from opentrail.core.copied_signatures import decide
 from opentrail.core.digests import Digest, PreviousDigest
 from opentrail.core.errors import FormatError
 from opentrail.core.events import format_time
-from opentrail.core.findings import Finding, FindingCode, error, info
+from opentrail.core.findings import Finding, FindingCode, found
 from opentrail.core.layout import DigestKey, TrailFolder, parse_digest_key
 from opentrail.core.log_folder import Hole
 from opentrail.core.object_checks import DigestReading
 
+_HOUR: Final = timedelta(hours=1)
 _MOST_DOUBTFUL: Final = 48  # damaged digests in a row whose content a later one can still prove
+_MOST_DOUBTFUL_FILES: Final = 20_000  # that these name: anybody can write a large digest
+_MOST_DAMAGED_BACKFILLS: Final = 10_000
 
 # A digest copied to the name of a newer one does not stand for it.
 _OUT_OF_PLACE: Final = frozenset({FindingCode.DIGEST_MOVED, FindingCode.DIGEST_FOREIGN})
@@ -53,6 +59,11 @@ class ChainScope:
         key = _parse(link.key)
         return key is not None and link.bucket == self.bucket and key.trail == self.trail
 
+    def leads_back(self, link: PreviousDigest, digest: Digest) -> bool:
+        """Whether what ``link`` names in this folder ended before ``digest``, which holds the link."""
+        key = _parse(link.key)
+        return key is None or not self.holds(link) or key.end_time < digest.end_time
+
     def is_too_old(self, link: PreviousDigest) -> bool:
         """Whether the digest that ``link`` names ended before the time in view."""
         key = _parse(link.key)
@@ -70,11 +81,12 @@ class DigestChain:
 
     def receive(self, reading: DigestReading) -> Iterator[Finding | Hole | ProvenDigest]:
         """What the next digest shows, of itself and of those before it; proven digests come in order."""
-        if not any(finding.code in _OUT_OF_PLACE for finding in reading.findings):
+        if not _is_out_of_place(reading):
             self.newest = reading
         if reading.digest is None or not reading.is_trusted:
-            self._doubtful.append(reading)
+            self._doubt(reading)
             return
+        yield from self._check_key(reading.digest)
         yield from self._check_links(reading.digest)
         yield ProvenDigest(key=reading.text, digest=reading.digest)
         self._last = reading
@@ -85,6 +97,19 @@ class DigestChain:
         last_end = self._last_end()
         if self._doubtful and last_end is not None:
             yield Hole(start=last_end, end=self._doubtful[-1].key.end_time, is_damage=True)
+
+    def _doubt(self, reading: DigestReading) -> None:
+        files = sum(len(each.digest.log_files) for each in (*self._doubtful, reading) if each.digest is not None)
+        if files > _MOST_DOUBTFUL_FILES:
+            reading = replace(reading, digest=None)  # then nobody can prove what it says
+        self._doubtful.append(reading)
+
+    def _check_key(self, digest: Digest) -> Iterator[Finding]:
+        last = self._last.digest.public_key_fingerprint if self._last and self._last.digest else None
+        fingerprint = digest.public_key_fingerprint
+        if last is not None and fingerprint != last:
+            message = f"from here on the key {fingerprint} signs, and no longer {last}"
+            yield found(FindingCode.KEY_ROTATED, digest.key, message, fingerprint=fingerprint, previous=last)
 
     def _check_links(self, digest: Digest) -> Iterator[Finding | Hole | ProvenDigest]:
         link = digest.previous
@@ -106,7 +131,7 @@ class DigestChain:
             finding = self._follow(link, first)
             if finding is not None:
                 yield finding
-                is_broken = finding.code is FindingCode.DIGEST_MISSING
+                is_broken = finding.code in {FindingCode.DIGEST_MISSING, FindingCode.DIGEST_OUT_OF_ORDER}
         last_end = self._last_end()
         if is_broken and last_end is not None:
             yield Hole(start=last_end, end=first.start_time, is_damage=True)
@@ -116,30 +141,49 @@ class DigestChain:
         last_end = self._last_end()
         start = format_time(first.start_time)
         if last_end is None:
-            yield info(FindingCode.CHAIN_STARTED, key, f"a chain of digests starts at {start}", start=start)
+            yield found(FindingCode.CHAIN_STARTED, key, f"a chain of digests starts at {start}", start=start)
             return
-        yield Hole(start=last_end, end=first.start_time, is_damage=bool(self._doubtful))
+        damaged = [each for each in self._doubtful if each.text < key]  # and not proven by this chain's links
+        for each in damaged[-1:]:
+            yield Hole(start=last_end, end=min(each.key.end_time, first.start_time), is_damage=True)
+        ends = (each.key.end_time for each in damaged if not _is_out_of_place(each))
+        ended = min(max(ends, default=last_end), first.start_time)
+        yield Hole(start=ended, end=first.start_time, is_damage=False)
         end = format_time(last_end)
         message = (
             f"a chain of digests starts at {start}; the one before it ended at {end}: nothing is proven in between"
         )
-        yield info(FindingCode.CHAIN_STARTED, key, message, start=start, previous_end=end)
+        yield found(FindingCode.CHAIN_STARTED, key, message, start=start, previous_end=end)
 
     def _follow(self, link: PreviousDigest, successor: Digest) -> Finding | None:
         """Find what ``link`` names among the trusted digests; ``successor`` is the proven digest that holds it."""
         if self._last is not None and self._last.text == link.key:
             return _compare(self._last, link, successor.key)
+        if not self._scope.leads_back(link, successor):
+            message = f"follows {link.key}, which is not before it: the chain is a loop"
+            return found(FindingCode.DIGEST_OUT_OF_ORDER, successor.key, message, previous=link.key)
         if not self._scope.holds(link):
             place = f"s3://{link.bucket}/{link.key}"
-            return info(FindingCode.CHAIN_ELSEWHERE, successor.key, f"the chain comes from {place}", previous=place)
-        if self._scope.is_too_old(link):
+            return found(FindingCode.CHAIN_ELSEWHERE, successor.key, f"the chain comes from {place}", previous=place)
+        if self._scope.is_too_old(link) or self._is_forgotten(link):
             return None
-        if len(self._doubtful) == _MOST_DOUBTFUL and link.key < self._doubtful[0].text:
-            return None  # among damaged ones that were forgotten; each has been accused
         if self._last is not None and link.key < self._last.text:
             message = f"the chain passes it by: {successor.key} names {link.key} before itself"
-            return error(FindingCode.DIGEST_NOT_IN_CHAIN, self._last.text, message, named_by=successor.key)
-        return _missing(link, successor)
+            return found(FindingCode.DIGEST_NOT_IN_CHAIN, self._last.text, message, named_by=successor.key)
+        return self._gone(link, successor)
+
+    def _is_forgotten(self, link: PreviousDigest) -> bool:
+        """Whether ``link`` leads to damaged digests that were forgotten; each has been accused."""
+        return len(self._doubtful) == _MOST_DOUBTFUL and link.key < self._doubtful[0].text
+
+    def _gone(self, link: PreviousDigest, successor: Digest) -> Finding:
+        """The digest that ``link`` names is missing; whether others are gone with it shows in the time between."""
+        last_end, key = self._last_end(), _parse(link.key)
+        if last_end is None or key is None or self._doubtful:
+            return _missing(link, successor)
+        # A digest starts when its predecessor ended.  One hour is the longest that one covers, by the format.
+        digests = max(1, round((successor.start_time - last_end) / _HOUR))
+        return _missing(link, successor, since=last_end, digests=digests)
 
     def _last_end(self) -> datetime | None:
         return self._last.digest.end_time if self._last and self._last.digest else None
@@ -148,32 +192,66 @@ class DigestChain:
 class BackfillChain:
     """The chain of the backfill digests.  They are few and follow the order of their making, not that of their keys.
 
-    So all links are kept until the end.
+    So all links are kept until the end, and of damaged ones the names.
     """
 
     def __init__(self, scope: ChainScope) -> None:
         self._scope = scope
-        self._readings: dict[str, DigestReading] = {}
+        self._readings: dict[str, DigestReading] = {}  # the trusted ones, and those whose signature is to be found
+        self._damaged: set[str] = set()
 
-    def receive(self, reading: DigestReading) -> Iterator[ProvenDigest]:
+    def receive(self, reading: DigestReading) -> Iterator[Finding | ProvenDigest]:
         """Keep the digest's link; what it says of log files holds when it is trusted."""
-        self._readings[reading.text] = reading
-        if reading.is_trusted and reading.digest is not None:
-            yield ProvenDigest(key=reading.text, digest=reading.digest)
+        digest = reading.digest
+        if digest is not None and reading.public_key is not None:
+            self._readings[reading.text] = reading
+        elif digest is not None and reading.is_trusted:
+            yield from _prove_backfill(reading.text, digest)
+            self._readings[reading.text] = replace(reading, digest=replace(digest, log_files=()))
+        elif len(self._damaged) < _MOST_DAMAGED_BACKFILLS:
+            self._damaged.add(reading.text)
 
-    def finish(self) -> Iterator[Finding]:
-        """Check every link."""
+    def finish(self) -> Iterator[Finding | ProvenDigest]:
+        """Find the signatures that the copy lost, and check every link."""
+        yield from self._find_signatures()
         for reading in self._readings.values():
-            link = reading.digest.previous if reading.is_trusted and reading.digest else None
-            if link is None or reading.digest is None or not self._scope.holds(link) or self._scope.is_too_old(link):
+            assert reading.digest is not None
+            link = reading.digest.previous
+            if link is None or not self._scope.holds(link) or self._scope.is_too_old(link):
                 continue
             previous = self._readings.get(link.key)
-            if previous is None:
-                yield _missing(link, reading.digest)
-            elif previous.is_trusted:
+            if previous is not None:
                 finding = _compare(previous, link, reading.text)
                 if finding is not None:
                     yield finding
+            elif link.key not in self._damaged and len(self._damaged) < _MOST_DAMAGED_BACKFILLS:
+                yield _missing(link, reading.digest)
+
+    def _find_signatures(self) -> Iterator[Finding | ProvenDigest]:
+        links = [each.digest.previous for each in self._readings.values() if each.digest and each.digest.previous]
+        signatures = {link.key: link.signature for link in links}
+        for text, reading in list(self._readings.items()):
+            if reading.digest is None or reading.public_key is None:
+                continue
+            checked = decide(reading, signatures.get(text))
+            yield from checked.findings
+            if checked.is_trusted:
+                yield from _prove_backfill(text, reading.digest)
+                self._readings[text] = replace(checked, digest=replace(reading.digest, log_files=()))
+            else:
+                del self._readings[text]
+                self._damaged.add(text)
+
+
+def _prove_backfill(text: str, digest: Digest) -> Iterator[Finding | ProvenDigest]:
+    count = len(digest.log_files)
+    message = f"names {count} log files that came too late for the digest of their hour"
+    yield found(FindingCode.BACKFILL_DIGEST, text, message, count=str(count))
+    yield ProvenDigest(key=text, digest=digest)
+
+
+def _is_out_of_place(reading: DigestReading) -> bool:
+    return any(each.code in _OUT_OF_PLACE for each in reading.findings)
 
 
 def _parse(key: str) -> DigestKey | None:
@@ -187,7 +265,7 @@ def _compare(previous: DigestReading, link: PreviousDigest, named_by: str) -> Fi
     if previous.hash_value == link.hash_value and previous.signature == link.signature.lower():
         return None
     message = f"is signed, but is not the digest that {named_by} follows"
-    return error(
+    return found(
         FindingCode.DIGEST_REPLACED,
         previous.text,
         message,
@@ -197,6 +275,11 @@ def _compare(previous: DigestReading, link: PreviousDigest, named_by: str) -> Fi
     )
 
 
-def _missing(link: PreviousDigest, successor: Digest) -> Finding:
+def _missing(link: PreviousDigest, successor: Digest, *, since: datetime | None = None, digests: int = 1) -> Finding:
     message = f"is not there, though {successor.key} follows it"
-    return error(FindingCode.DIGEST_MISSING, link.key, message, named_by=successor.key)
+    details = {"named_by": successor.key}
+    if since is not None:
+        details |= {"start": format_time(since), "end": format_time(successor.start_time), "digests": str(digests)}
+    if digests > 1:
+        message += f"; some {digests} digests in a row are gone, of {details['start']} to {details['end']}"
+    return found(FindingCode.DIGEST_MISSING, link.key, message, **details)

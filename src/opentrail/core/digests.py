@@ -29,7 +29,7 @@ from opentrail.core.logfiles import parse_json
 
 SIGNATURE_ALGORITHM: Final = "SHA256withRSA"
 HASH_ALGORITHM: Final = "SHA-256"
-MAX_DIGEST_BYTES: Final = 64 * 1024 * 1024  # uncompressed: some 190,000 log files in one digest
+MAX_DIGEST_BYTES: Final = 16 * 1024 * 1024  # uncompressed: some 47,000 log files in one digest
 
 # Names of user metadata, without S3's x-amz-meta-.
 SIGNATURE: Final = "signature"
@@ -150,13 +150,13 @@ def next_digest(
 def sign_digest(digest: Digest, sign: Callable[[bytes], bytes]) -> SignedDigest:
     """Write ``digest`` down and sign it with ``sign`` (a ``Signer``'s method, of the key that the digest names)."""
     content = encode_digest(digest)
-    return SignedDigest(digest=digest, content=content, signature=sign(string_to_sign(digest, content)).hex())
+    return SignedDigest(digest=digest, content=content, signature=sign(string_to_sign(digest, hash_of(content))).hex())
 
 
-def string_to_sign(digest: Digest, content: bytes) -> bytes:
-    """The bytes that a digest's signature covers; ``content`` is the digest file, uncompressed, as it lies there."""
+def string_to_sign(digest: Digest, hash_value: str) -> bytes:
+    """The bytes that a digest's signature covers; ``hash_value`` is that of the digest file as it lies there."""
     signature = digest.previous.signature if digest.previous else "null"
-    lines = (format_time(digest.end_time), f"{digest.bucket}/{digest.key}", hash_of(content), signature)
+    lines = (format_time(digest.end_time), f"{digest.bucket}/{digest.key}", hash_value, signature)
     return "\n".join(lines).encode()
 
 

@@ -31,6 +31,10 @@ class TrailingDataError(FormatError):
     """Bytes follow the gzip member."""
 
 
+class TooLargeError(FormatError):
+    """The member holds more than it may: read no further, it may be a bomb."""
+
+
 def encode_member(chunks: Iterable[bytes]) -> tuple[bytes, str, int]:
     """Compress ``chunks`` to one member; also the SHA-256 (hex) and the size in bytes of what was compressed.
 
@@ -54,6 +58,7 @@ class MemberReader:
 
     def __init__(self, *, max_size: int) -> None:
         self._decompressor = isal_zlib.decompressobj(_GZIP)
+        self._max_size = max_size
         self._room = max_size
         self._seen = 0  # compressed bytes so far
 
@@ -71,7 +76,7 @@ class MemberReader:
                 raise FormatError(f"not a gzip member: {error}") from None
             self._room -= len(piece)
             if self._room < 0:
-                raise FormatError("the gzip member holds more than it may")
+                raise TooLargeError(f"the gzip member holds more than {self._max_size} bytes: not read to its end")
             if piece:
                 yield piece
             eof = self._decompressor.eof

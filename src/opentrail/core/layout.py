@@ -22,6 +22,9 @@ _DIGITS: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz
 _HALF: Final = 8  # characters of a unique part that order it; as many again make it unguessable
 _SPAN: Final = len(_DIGITS) ** _HALF  # 2.2e14: a million files a second for seven years
 
+_FIRST_YEAR: Final = 1970
+_LAST_YEAR: Final = 9998  # so that a month more or less is a date, too
+
 _FOLDER: Final = (
     r"(?:(?P<prefix>.+)/)?AWSLogs/(?:(?P<organization>o-[a-z0-9]{10,32})/)?(?P<account>[0-9]{12})/"
     r"(?P<kind>CloudTrail(?:-[A-Za-z]+)?)/(?P<region>[a-z0-9-]+)/(?P<day>[0-9]{4}/[0-9]{2}/[0-9]{2})/"
@@ -203,6 +206,8 @@ def _moment(match: re.Match[str], time: str) -> datetime:
         moment = datetime.fromisoformat(time)
     except ValueError:
         raise FormatError(f"no such time: {match[0]!r}") from None
+    if not _FIRST_YEAR <= moment.year <= _LAST_YEAR:
+        raise FormatError(f"no time of a delivery: {match[0]!r}")
     return moment.replace(tzinfo=UTC)
 
 

@@ -2,7 +2,9 @@
 
 Rules: named keys and listed keys may come in any order and interleaving, the listed ones of one kind in byte order; the
 result is the same.  Memory stays small when both advance together: a key that is both named and listed is forgotten,
-and one that no digest has named for ``LATEST_NAMING`` is reported and forgotten.
+one that no digest has named for ``LATEST_NAMING`` is reported and forgotten, and of more than ``MOST_WAITING`` the
+oldest are.  (So in a folder with that many files in no digest, one that a digest names weeks late is reported for it.)
+Log files of other trails are counted, not told one by one.
 """
 
 from __future__ import annotations
@@ -13,10 +15,12 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from opentrail.core.errors import FormatError
-from opentrail.core.findings import Finding, FindingCode, info, warning
+from opentrail.core.findings import Finding, FindingCode, found
 from opentrail.core.layout import Folder, LogKind, parse_log_key
 
 LATEST_NAMING: Final = timedelta(days=31)  # a file may wait 30 days for its bucket, with the name of its first attempt
+MOST_WAITING: Final = 100_000  # listed and not yet named: anybody may put objects there
+_MOST_AHEAD: Final = 4096  # named and not yet listed, before those are sorted out that will never be
 _MINUTE: Final = timedelta(minutes=1)  # a name holds the minute of delivery: the file is of some second in it
 
 
@@ -36,8 +40,12 @@ class LogFolder:
         self.is_shared = is_shared  # other trails deliver into the same folder
         self._folder = folder
         self._waiting: dict[str, datetime] = {}  # listed, not named yet; in order of delivery but for the kinds
-        self._named_ahead: set[str] = set()  # named, not listed yet
+        self._named_ahead: dict[str, LogKind] = {}  # named, not listed yet
+        self._most_ahead = _MOST_AHEAD
         self._listed: dict[LogKind, str] = {}  # the last key listed of each kind
+        self._unproven: set[str] = set()
+        self._of_others = 0
+        self._others = ("", "")  # the first and the last of them
         self._holes: list[Hole] = []
         self._start: datetime | None = None
         self._end: datetime | None = None
@@ -51,7 +59,12 @@ class LogFolder:
         except FormatError:
             return  # signed as it is; it cannot be listed among the log files
         if key > self._listed.get(kind, ""):
-            self._named_ahead.add(key)
+            self._named_ahead[key] = kind
+            self._forget_passed()
+
+    def add_unproven(self, key: str) -> None:
+        """A digest names ``key`` that nothing proves, and nothing accuses: its signature was lost."""
+        self._unproven.add(key)
 
     def add_listed(self, key: str) -> Iterator[Finding]:
         """``key`` lies in the folder."""
@@ -62,13 +75,15 @@ class LogFolder:
         except FormatError:
             log_key = None
         if log_key is None or log_key.folder != self._folder:
-            yield warning(FindingCode.OBJECT_UNEXPECTED, key, "lies among the log files and is not named like one")
+            yield found(FindingCode.OBJECT_UNEXPECTED, key, "lies among the log files and is not named like one")
             return
         self._listed[log_key.kind] = key
-        if key in self._named_ahead:
-            self._named_ahead.discard(key)
-        else:
-            self._waiting[key] = log_key.delivered_at
+        if self._named_ahead.pop(key, None) is not None:
+            return
+        self._waiting[key] = log_key.delivered_at
+        if len(self._waiting) > MOST_WAITING:
+            oldest = next(iter(self._waiting))
+            yield from self._report(oldest, self._waiting.pop(oldest))
 
     def add_digest(self, start: datetime, end: datetime) -> None:
         """A digest, good or bad, covers ``start`` to ``end``."""
@@ -97,7 +112,8 @@ class LogFolder:
         """Report all that was listed and never named."""
         newer = []
         for key, minute in self._waiting.items():
-            if self._end is None or minute + _MINUTE > self._end:
+            is_newer = self._end is None or minute + _MINUTE > self._end
+            if is_newer and not any(hole.is_damage for hole in self._holes_at(minute)):
                 newer.append(key)
             else:
                 yield from self._report(key, minute)
@@ -105,18 +121,38 @@ class LogFolder:
             newer.sort()
             message = f"{len(newer)} log files are newer than the newest digest: the next one should name them"
             details = {"count": str(len(newer)), "first": newer[0], "last": newer[-1]}
-            yield info(FindingCode.LOG_FILES_NOT_YET_NAMED, newer[0], message, **details)
+            yield found(FindingCode.LOG_FILES_NOT_YET_NAMED, newer[0], message, **details)
         self._waiting.clear()
+        if self._of_others:
+            message = f"{self._of_others} log files stand in no digest of this trail, but others share the folder"
+            first, last = self._others
+            details = {"count": str(self._of_others), "first": first, "last": last}
+            yield found(FindingCode.LOG_FILES_OF_OTHER_TRAIL, first, message, **details)
+
+    def _holes_at(self, minute: datetime) -> list[Hole]:
+        return [hole for hole in self._holes if minute + _MINUTE > hole.start and minute <= hole.end]
+
+    def _forget_passed(self) -> None:
+        """Of what was named ahead, forget what the listing has passed by: it is missing, and has been accused."""
+        if len(self._named_ahead) > self._most_ahead:
+            listed = self._listed
+            self._named_ahead = {key: kind for key, kind in self._named_ahead.items() if key > listed.get(kind, "")}
+            self._most_ahead = max(_MOST_AHEAD, 2 * len(self._named_ahead))
 
     def _report(self, key: str, minute: datetime) -> Iterator[Finding]:
         if self._start is None or minute + _MINUTE <= self._start:
             return  # older than the first digest: not part of what is verified
-        holes = [hole for hole in self._holes if minute + _MINUTE > hole.start and minute <= hole.end]
-        if any(hole.is_damage for hole in holes):
-            yield info(FindingCode.LOG_FILE_UNPROVEN, key, "the digest that should name it is damaged or missing")
+        holes = self._holes_at(minute)
+        if key in self._unproven or any(hole.is_damage for hole in holes):
+            yield found(
+                FindingCode.LOG_FILE_UNPROVEN,
+                key,
+                "the digest that should name it is damaged or missing, or its signature is",
+            )
         elif holes:
-            yield info(FindingCode.LOG_FILE_NOT_NAMED, key, "was delivered while no digests were made")
+            yield found(FindingCode.LOG_FILE_WITHOUT_DIGESTS, key, "was delivered while no digests were made")
         elif self.is_shared:
-            yield info(FindingCode.LOG_FILE_NOT_NAMED, key, "stands in no digest of this trail; other trails share it")
+            self._of_others += 1
+            self._others = (self._others[0] or key, key)
         else:
-            yield warning(FindingCode.LOG_FILE_NOT_NAMED, key, "lies in the folder, but no digest names it")
+            yield found(FindingCode.LOG_FILE_NOT_NAMED, key, "lies in the folder, but no digest names it")

@@ -1,7 +1,11 @@
 """Checks of one object: a digest against its signature, a log file against the digest that names it.
 
 Rules: pure functions of one object each, no chain: a pool may run them in any order.  ``read_digest`` trusts nothing
-before the signature has been checked; of several faults it reports the first that makes the others moot.
+before the signature has been checked; of several faults it reports the first that makes the others moot.  Whatever the
+bytes, the outcome is a finding; memory is bounded by ``MAX_DIGEST_BYTES`` and the size of one log file.
+
+A log file's JSON is not parsed unless its events are asked for: the hash says that every byte is as CloudTrail wrote
+it, which no parser can better, and parsing would cost more than inflating and hashing together.
 """
 
 from __future__ import annotations
@@ -9,7 +13,7 @@ from __future__ import annotations
 import binascii
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from opentrail.core.digests import (
@@ -24,20 +28,25 @@ from opentrail.core.digests import (
     string_to_sign,
 )
 from opentrail.core.errors import FormatError
+from opentrail.core.event_ids import find_event_ids
 from opentrail.core.events import format_time
-from opentrail.core.findings import Finding, FindingCode, Severity, error, warning
-from opentrail.core.gzip_member import MemberReader, TrailingDataError, decode_member
+from opentrail.core.findings import Finding, FindingCode, Severity, found
+from opentrail.core.gzip_member import MemberReader, TooLargeError, TrailingDataError, decode_member
 from opentrail.core.layout import DigestKey, parse_digest_key
+from opentrail.core.logging_changes import TrailChange, find_changes
 from opentrail.core.public_keys import PublicKey, verify_signature
 
 MAX_CHECKED_BYTES: Final = 256 * 1024 * 1024  # five times the largest log file: a bomb is not inflated to its end
+MAX_SEARCHED_BYTES: Final = 64 * 1024 * 1024  # no larger log file is kept whole to be looked through
+_LONGEST_SIGNATURE: Final = 4096  # hex digits: RSA of 16,384 bits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DigestReading:
     """A digest object as it was found: ``digest`` is None when it could not be read, and ``hash_value`` is then empty.
 
-    ``signature`` is the metadata's, in hex.  Unless ``is_trusted``, the digest's content may be anybody's.
+    ``signature`` is the metadata's, in hex.  Unless ``is_trusted``, the digest's content may be anybody's.  With
+    ``public_key`` its signature is still to be found, in the digest that follows it: the copy has no metadata.
     """
 
     key: DigestKey
@@ -45,73 +54,198 @@ class DigestReading:
     digest: Digest | None = None
     hash_value: str = ""
     signature: str = ""
+    public_key: PublicKey | None = None
     findings: tuple[Finding, ...] = ()
 
     @property
     def is_trusted(self) -> bool:
         """Whether the digest is one that a known key signed for this place."""
-        return not any(finding.severity is Severity.ERROR for finding in self.findings)
+        return self.public_key is None and not any(each.severity is Severity.ERROR for each in self.findings)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogFileReading:
+    """A log file as it was found.
+
+    ``hash_value`` is that of the uncompressed content, "" when it could not be read; ``size`` counts its bytes, as far
+    as they were read.  ``changes`` and ``event_ids`` are empty unless the content is as delivered and was searched.
+    """
+
+    finding: Finding | None = None
+    hash_value: str = ""
+    size: int = 0
+    changes: tuple[TrailChange, ...] = ()
+    event_ids: bytes = b""  # eight bytes an event, as ``core.event_ids`` makes them
 
 
 def read_digest(
-    text: str, data: bytes | None, metadata: Mapping[str, str], *, bucket: str, public_keys: Mapping[str, PublicKey]
+    text: str,
+    data: bytes | None,
+    metadata: Mapping[str, str],
+    *,
+    bucket: str,
+    public_keys: Mapping[str, PublicKey],
+    metadata_kept: bool = True,
 ) -> DigestReading:
     """Read and check the digest object at the key ``text`` of ``bucket``: all that can be said of it alone.
 
-    ``data`` is None when the object was listed and is gone.  ``public_keys`` are by fingerprint.  Raises
-    ``FormatError`` when ``text`` is not a digest's key.
+    ``data`` is None when the object was listed and is gone.  ``public_keys`` are by fingerprint.  ``metadata_kept`` is
+    False for a copy that has the metadata of no object.  Raises ``FormatError`` when ``text`` is not a digest's key.
     """
     key = parse_digest_key(text)
     if data is None:
-        missing = error(FindingCode.DIGEST_MISSING, text, "was listed, but is not there")
+        missing = found(FindingCode.DIGEST_MISSING, text, "was listed, but is not there")
         return DigestReading(key=key, text=text, findings=(missing,))
     try:
         content = decode_member(data, max_size=MAX_DIGEST_BYTES)
         digest = decode_digest(content)
     except FormatError as fault:
-        malformed = error(FindingCode.DIGEST_MALFORMED, text, str(fault))
-        return DigestReading(key=key, text=text, findings=(malformed,))
+        code = _FAULTS.get(type(fault), FindingCode.DIGEST_MALFORMED)
+        return DigestReading(key=key, text=text, findings=(found(code, text, str(fault)),))
+    is_unsigned = not metadata_kept and SIGNATURE not in metadata and SIGNATURE_ALGORITHM_NAME not in metadata
+    public_key = public_keys.get(digest.public_key_fingerprint)
+    hash_value = hash_of(content)
     finding = (
         _check_place(key, text, digest, bucket)
-        or _check_algorithm(text, digest, metadata)
-        or _check_signature(text, digest, content, metadata, public_keys)
+        or (None if is_unsigned else _check_metadata(text, metadata))
+        or _check_algorithm(text, digest.signature_algorithm)
+        or _check_key(text, digest, public_key)
     )
+    reading = DigestReading(
+        key=key, text=text, digest=digest, hash_value=hash_value, findings=(finding,) if finding else ()
+    )
+    if finding is not None or public_key is None:
+        return replace(reading, signature="" if is_unsigned else _signature_of(metadata))
+    if is_unsigned:
+        return replace(reading, public_key=public_key)
+    return check_signature(reading, metadata[SIGNATURE], public_key)
+
+
+def too_large_digest(text: str, limit: int) -> DigestReading:
+    """The reading of a digest object that has more than ``limit`` bytes and was not read."""
+    message = f"has more than {limit} bytes: not read"
     return DigestReading(
-        key=key,
-        text=text,
-        digest=digest,
-        hash_value=hash_of(content),
-        signature=metadata.get(SIGNATURE, "").lower(),
-        findings=(finding,) if finding else (),
+        key=parse_digest_key(text), text=text, findings=(found(FindingCode.DIGEST_TOO_LARGE, text, message),)
     )
+
+
+def check_signature(reading: DigestReading, signature: str, public_key: PublicKey) -> DigestReading:
+    """``reading`` (with its digest, in its place) held against ``signature`` (hex) by ``public_key``."""
+    assert reading.digest is not None
+    digest, text, fingerprint = reading.digest, reading.text, public_key.fingerprint
+    checked = replace(reading, signature=signature.lower()[:_LONGEST_SIGNATURE], public_key=None)
+    try:
+        raw = binascii.unhexlify(signature if len(signature) <= _LONGEST_SIGNATURE else "not hex")
+    except ValueError:
+        finding = found(FindingCode.DIGEST_SIGNATURE_INVALID, text, "its signature is not in hex")
+        return replace(checked, findings=(finding,))
+    if not verify_signature(public_key.value, string_to_sign(digest, reading.hash_value), raw):
+        message = "its signature does not fit its content"
+        finding = found(FindingCode.DIGEST_SIGNATURE_INVALID, text, message, fingerprint=fingerprint)
+        return replace(checked, findings=(finding,))
+    if not public_key.is_valid_in(digest.end_time, digest.end_time):
+        message = f"was signed by a key that was not valid at {format_time(digest.end_time)}"
+        finding = found(FindingCode.DIGEST_KEY_NOT_VALID, text, message, fingerprint=fingerprint)
+        return replace(checked, findings=(finding,))
+    return checked
+
+
+def read_log_file(
+    expected: DigestedLogFile,
+    chunks: Iterable[bytes] | None,
+    *,
+    max_size: int = MAX_CHECKED_BYTES,
+    with_changes: bool = False,
+    with_events: bool = False,
+) -> LogFileReading:
+    """Compare a log file (its bytes as they lie there; None: it is not there) with what a trusted digest says of it.
+
+    Without a finding the uncompressed content is what was delivered.  ``with_changes`` it is looked through for calls
+    that changed a trail, ``with_events`` its events are read.  Memory is constant, unless it is to be looked through.
+    """
+    if chunks is None:
+        message = "is named by a digest, but is not there"
+        missing = found(FindingCode.LOG_FILE_MISSING, expected.key, message, expected_hash=expected.hash_value)
+        return LogFileReading(finding=missing)
+    sha256, size = hashlib.sha256(), 0
+    kept: list[bytes] | None = [] if with_changes or with_events else None
+    reader = MemberReader(max_size=max_size)
+    try:
+        for chunk in chunks:
+            for piece in reader.feed(chunk):
+                sha256.update(piece)
+                size += len(piece)
+                if kept is not None:
+                    kept.append(piece)
+                    if size > MAX_SEARCHED_BYTES:
+                        kept = None
+        reader.finish()
+    except FormatError as fault:
+        code = _LOG_FILE_FAULTS.get(type(fault), FindingCode.LOG_FILE_MALFORMED)
+        return LogFileReading(finding=found(code, expected.key, str(fault)), size=size)
+    reading = LogFileReading(hash_value=sha256.hexdigest(), size=size)
+    if reading.hash_value != expected.hash_value:
+        return replace(reading, finding=_changed(expected, reading.hash_value))
+    if kept is None:
+        return reading
+    return _look_through(reading, expected.key, b"".join(kept), with_changes=with_changes, with_events=with_events)
 
 
 def check_log_file(expected: DigestedLogFile, chunks: Iterable[bytes] | None) -> Finding | None:
-    """Compare a log file (its bytes as they lie there; None: it is not there) with what a trusted digest says of it.
+    """What ``read_log_file`` finds; None means that the uncompressed content is what was delivered."""
+    return read_log_file(expected, chunks).finding
 
-    None means that the uncompressed content is what was delivered.  Constant memory.
-    """
-    if chunks is None:
-        return error(FindingCode.LOG_FILE_MISSING, expected.key, "is named by a digest, but is not there")
+
+def hash_log_file(chunks: Iterable[bytes], *, max_size: int = MAX_CHECKED_BYTES) -> str:
+    """The hash of a log file's uncompressed content, whoever names it; "" when it is not one gzip member."""
     sha256 = hashlib.sha256()
-    reader = MemberReader(max_size=MAX_CHECKED_BYTES)
+    reader = MemberReader(max_size=max_size)
     try:
         for chunk in chunks:
             for piece in reader.feed(chunk):
                 sha256.update(piece)
         reader.finish()
-    except TrailingDataError as fault:
-        return error(FindingCode.LOG_FILE_TRAILING_DATA, expected.key, str(fault))
+    except FormatError:
+        return ""
+    return sha256.hexdigest()
+
+
+def too_large_log_file(expected: DigestedLogFile, limit: int) -> LogFileReading:
+    """The reading of a log file that has more than ``limit`` bytes and was not read."""
+    message = f"has more than {limit} bytes: not read"
+    return LogFileReading(finding=found(FindingCode.LOG_FILE_TOO_LARGE, expected.key, message))
+
+
+_FAULTS: Final[Mapping[type[FormatError], FindingCode]] = {
+    TrailingDataError: FindingCode.DIGEST_TRAILING_DATA,
+    TooLargeError: FindingCode.DIGEST_TOO_LARGE,
+}
+_LOG_FILE_FAULTS: Final[Mapping[type[FormatError], FindingCode]] = {
+    TrailingDataError: FindingCode.LOG_FILE_TRAILING_DATA,
+    TooLargeError: FindingCode.LOG_FILE_TOO_LARGE,
+}
+
+
+def _look_through(
+    reading: LogFileReading, key: str, content: bytes, *, with_changes: bool, with_events: bool
+) -> LogFileReading:
+    changes = find_changes(key, content) if with_changes else ()
+    try:
+        event_ids = find_event_ids(content) if with_events else b""
     except FormatError as fault:
-        return error(FindingCode.LOG_FILE_MALFORMED, expected.key, str(fault))
-    if sha256.hexdigest() == expected.hash_value:
-        return None
-    return error(
+        finding = found(FindingCode.LOG_FILE_NOT_JSON, key, f"is as it was delivered, but {fault}")
+        return replace(reading, finding=finding, changes=changes)
+    return replace(reading, changes=changes, event_ids=event_ids)
+
+
+def _changed(expected: DigestedLogFile, hash_value: str) -> Finding:
+    message = "its content is not what was delivered"
+    return found(
         FindingCode.LOG_FILE_CHANGED,
         expected.key,
-        "its content is not what was delivered",
+        message,
         expected_hash=expected.hash_value,
-        found_hash=sha256.hexdigest(),
+        found_hash=hash_value,
     )
 
 
@@ -125,36 +259,30 @@ def _check_place(key: DigestKey, text: str, digest: Digest, bucket: str) -> Find
         same_trail = False
     original = f"s3://{digest.bucket}/{digest.key}"
     if same_trail and digest.bucket == bucket and digest.key != text:
-        return error(FindingCode.DIGEST_MOVED, text, f"has been moved from {original}", original=original)
-    return error(FindingCode.DIGEST_FOREIGN, text, f"was made for {original}", original=original)
+        return found(FindingCode.DIGEST_MOVED, text, f"has been moved from {original}", original=original)
+    return found(FindingCode.DIGEST_FOREIGN, text, f"was made for {original}", original=original)
 
 
-def _check_algorithm(text: str, digest: Digest, metadata: Mapping[str, str]) -> Finding | None:
+def _check_metadata(text: str, metadata: Mapping[str, str]) -> Finding | None:
     if SIGNATURE not in metadata or SIGNATURE_ALGORITHM_NAME not in metadata:
-        return error(FindingCode.DIGEST_UNSIGNED, text, "its metadata lack the signature or its algorithm")
-    for algorithm in (digest.signature_algorithm, metadata[SIGNATURE_ALGORITHM_NAME]):
-        if algorithm != SIGNATURE_ALGORITHM:
-            message = f"its signature algorithm is said to be {algorithm!r}, not {SIGNATURE_ALGORITHM}"
-            return error(FindingCode.DIGEST_ALGORITHM, text, message, algorithm=algorithm)
-    return None
+        return found(FindingCode.DIGEST_UNSIGNED, text, "its metadata lack the signature or its algorithm")
+    return _check_algorithm(text, metadata[SIGNATURE_ALGORITHM_NAME])
 
 
-def _check_signature(
-    text: str, digest: Digest, content: bytes, metadata: Mapping[str, str], public_keys: Mapping[str, PublicKey]
-) -> Finding | None:
+def _check_algorithm(text: str, algorithm: str) -> Finding | None:
+    if algorithm == SIGNATURE_ALGORITHM:
+        return None
+    message = f"its signature algorithm is said to be {algorithm!r}, not {SIGNATURE_ALGORITHM}"
+    return found(FindingCode.DIGEST_ALGORITHM, text, message, algorithm=algorithm)
+
+
+def _check_key(text: str, digest: Digest, public_key: PublicKey | None) -> Finding | None:
+    if public_key is not None:
+        return None
     fingerprint = digest.public_key_fingerprint
-    public_key = public_keys.get(fingerprint)
-    if public_key is None:
-        message = f"no public key is known with the fingerprint {fingerprint}"
-        return error(FindingCode.DIGEST_KEY_UNKNOWN, text, message, fingerprint=fingerprint)
-    try:
-        signature = binascii.unhexlify(metadata[SIGNATURE])
-    except ValueError:
-        return error(FindingCode.DIGEST_SIGNATURE_INVALID, text, "its signature is not in hex")
-    if not verify_signature(public_key.value, string_to_sign(digest, content), signature):
-        message = "its signature does not fit its content"
-        return error(FindingCode.DIGEST_SIGNATURE_INVALID, text, message, fingerprint=fingerprint)
-    if not public_key.is_valid_in(digest.end_time, digest.end_time):
-        message = f"was signed by a key that was not valid at {format_time(digest.end_time)}"
-        return warning(FindingCode.DIGEST_KEY_NOT_VALID, text, message, fingerprint=fingerprint)
-    return None
+    message = f"no public key is known with the fingerprint {fingerprint}"
+    return found(FindingCode.DIGEST_KEY_UNKNOWN, text, message, fingerprint=fingerprint)
+
+
+def _signature_of(metadata: Mapping[str, str]) -> str:
+    return metadata.get(SIGNATURE, "").lower()[:_LONGEST_SIGNATURE]

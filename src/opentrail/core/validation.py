@@ -6,8 +6,10 @@ judge that are named there):
 * The caller lists; it feeds every key of the digest folder in byte order to ``receive_key`` and every key of the log
   folders, each in byte order, to ``add_log_key``.  It reads what ``FetchDigest`` asks with ``read_digest`` and feeds
   the reading, in the order of the asking, to ``receive_digest``.  It checks what ``FetchLogFile`` asks with
-  ``check_log_file`` and is done with it: the result concerns nobody else.
+  ``read_log_file`` and is done with it, but for what the reading says of the trail's changes: they go to the
+  ``LoggingHistory`` that all chains of a run share, which explains the gaps when all chains are finished.
 * Those two checks are pure functions of one object, so they may run in a pool.
+* Keys and buckets are those that the files were delivered under.  Whoever reads a copy maps its names back.
 * Memory does not grow with the trail, when the log folders are listed as far as the digests have come
   (``validate_chain`` in ``stores.chain_reader`` shows how); results do not depend on it.
 * The newest end of a chain is named by no digest.  That it was cut off shows only against ``expected_until``.
@@ -18,15 +20,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
+from opentrail.core.copied_signatures import CopiedSignatures
 from opentrail.core.digest_chain import BackfillChain, ChainScope, DigestChain, ProvenDigest
-from opentrail.core.digests import DigestedLogFile
+from opentrail.core.digests import Digest, DigestedLogFile
 from opentrail.core.errors import FormatError
 from opentrail.core.events import format_time
-from opentrail.core.findings import Finding, FindingCode, error, info, warning
+from opentrail.core.findings import Finding, FindingCode, found
 from opentrail.core.layout import TrailFolder, digest_prefix, parse_digest_key
 from opentrail.core.log_folder import Hole, LogFolder
+from opentrail.core.logging_changes import LoggingHistory
 from opentrail.core.object_checks import DigestReading
+
+_MOST_OTHER_TRAILS: Final = 100  # that are named
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,10 +45,14 @@ class FetchDigest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FetchLogFile:
-    """Fetch the log file ``file`` (mind its bucket) that the digest at ``digest_key`` names."""
+    """Fetch the log file ``file`` (mind its bucket) that the digest at ``digest_key`` names.
+
+    ``with_changes``: ``read_log_file`` should look through it for calls that changed a trail.
+    """
 
     file: DigestedLogFile
     digest_key: str
+    with_changes: bool = False
 
 
 Step = Finding | FetchDigest | FetchLogFile
@@ -51,7 +62,8 @@ class ChainValidator:
     """Validates one trail's files for one account and region: ``trail`` in ``bucket``.
 
     In view are the digests that end from ``start`` to ``end`` (None: no bound).  At ``expected_until`` (None: logging
-    may have stopped at any time) a digest must have been delivered that ends then or later.
+    may have stopped at any time) a digest must have been delivered that ends then or later.  ``metadata_kept`` is False
+    for a copy that has the metadata of no object; ``read_digest`` must be told the same.  ``history`` is told of gaps.
     """
 
     def __init__(
@@ -62,6 +74,8 @@ class ChainValidator:
         start: datetime | None = None,
         end: datetime | None = None,
         expected_until: datetime | None = None,
+        metadata_kept: bool = True,
+        history: LoggingHistory | None = None,
     ) -> None:
         self._trail = trail
         self._bucket = bucket
@@ -72,6 +86,14 @@ class ChainValidator:
         self._chain = DigestChain(scope)
         self._backfill = BackfillChain(scope)
         self._log_folder = LogFolder(trail.folder)
+        self._signatures = None if metadata_kept else CopiedSignatures()
+        self._history = history
+        self._is_home = trail.folder.region == trail.home_region
+        self._other_trails: set[TrailFolder] = set()
+        self._empty: list[str] = []  # the first and the last digest that name no log file
+        self._empty_count = 0
+        if history is not None and self._is_home:
+            history.add_read(trail.folder)
 
     def receive_key(self, text: str) -> Iterator[Step]:
         """A key of the digest folder: whether it is to be fetched."""
@@ -82,32 +104,55 @@ class ChainValidator:
         except FormatError:
             key = None
         if key is None or key.trail.folder != self._trail.folder:
-            yield warning(FindingCode.OBJECT_UNEXPECTED, text, "lies among the digests and is not named like one")
+            yield found(FindingCode.OBJECT_UNEXPECTED, text, "lies among the digests and is not named like one")
         elif key.trail != self._trail:
-            self._log_folder.is_shared = True
+            yield from self._share(key.trail, text)
         elif (self._start is None or self._start <= key.end_time) and (self._end is None or key.end_time <= self._end):
             yield FetchDigest(key=text)
 
     def receive_digest(self, reading: DigestReading) -> Iterator[Step]:
-        """A digest that was asked for: what is wrong with it and its links, and the log files that it names."""
-        yield from reading.findings
+        """A digest that was asked for: what is wrong with it and its links, and the log files that it names.
+
+        Where signatures are to be found in the next digest, a digest is judged when that one comes.
+        """
         if reading.key.backfill:
+            yield from reading.findings
+            if reading.digest is not None and reading.public_key is not None:
+                for file in reading.digest.log_files:
+                    self._log_folder.add_unproven(file.key)
             yield from self._take(self._backfill.receive(reading))
-            return
-        yield from self._take(self._chain.receive(reading))
-        yield from self._log_folder.report_overdue(reading.key.end_time)
+        elif self._signatures is None:
+            yield from self._judge(reading)
+        else:
+            for decided in self._signatures.receive(reading):
+                yield from self._judge(decided)
 
     def add_log_key(self, text: str) -> Iterator[Finding]:
         """A key of a log folder."""
         yield from self._log_folder.add_listed(text)
 
-    def finish(self) -> Iterator[Finding]:
-        """All was fed."""
+    def finish(self) -> Iterator[Step]:
+        """All digests and keys were fed: what shows at the end, also log files that are proven only then."""
+        for reading in self._signatures.finish() if self._signatures else ():
+            yield from self._judge(reading)
         for hole in self._chain.finish():
             yield from self._add_hole(hole)
-        yield from self._backfill.finish()
+        yield from self._take(self._backfill.finish())
         yield from self._check_newest()
         yield from self._log_folder.finish()
+        yield from self._sum_up()
+
+    def _judge(self, reading: DigestReading) -> Iterator[Step]:
+        yield from reading.findings
+        yield from self._take(self._chain.receive(reading))
+        yield from self._log_folder.report_overdue(reading.key.end_time)
+
+    def _share(self, other: TrailFolder, text: str) -> Iterator[Finding]:
+        self._log_folder.is_shared = True
+        if other not in self._other_trails and len(self._other_trails) < _MOST_OTHER_TRAILS:
+            self._other_trails.add(other)
+            message = f"the trail {other.trail_name} of {other.home_region} has its digests in this folder, too"
+            yield found(FindingCode.OTHER_TRAIL, text, message, trail=other.trail_name, home_region=other.home_region)
 
     def _take(self, items: Iterable[Finding | Hole | ProvenDigest]) -> Iterator[Step]:
         for item in items:
@@ -119,18 +164,36 @@ class ChainValidator:
                 case ProvenDigest(key=key, digest=digest):
                     if not parse_digest_key(key).backfill:  # a backfill speaks for its files, not for an hour
                         self._log_folder.add_digest(digest.start_time, digest.end_time)
+                        self._note_empty(key, digest)
                     for file in digest.log_files:
                         if file.bucket == self._bucket:
                             self._log_folder.add_named(file.key)
-                        yield FetchLogFile(file=file, digest_key=key)
+                        yield FetchLogFile(file=file, digest_key=key, with_changes=self._is_home)
+
+    def _note_empty(self, key: str, digest: Digest) -> None:
+        if not digest.log_files:
+            self._empty_count += 1
+            self._empty = [*self._empty[:1], key]
+
+    def _sum_up(self) -> Iterator[Finding]:
+        folder = digest_prefix(self._trail.folder)
+        if self._signatures is not None:
+            message = "the copy has lost the metadata: each signature was taken from the digest that follows"
+            yield found(FindingCode.METADATA_LOST, folder, message)
+        if self._empty_count:
+            message = f"{self._empty_count} digests name no log file: in their hours none was delivered"
+            details = {"count": str(self._empty_count), "first": self._empty[0], "last": self._empty[-1]}
+            yield found(FindingCode.DIGESTS_EMPTY, folder, message, **details)
 
     def _add_hole(self, hole: Hole) -> Iterator[Finding]:
         self._log_folder.add_hole(hole)
+        if not hole.is_damage and self._history is not None:
+            self._history.add_gap(self._trail, hole, is_proven=self._signatures is None)
         if hole.is_damage:
             start, end = format_time(hole.start), format_time(hole.end)
             message = f"no digest proves what was delivered from {start} to {end}"
             folder = digest_prefix(self._trail.folder)
-            yield info(FindingCode.SPAN_UNPROVEN, folder, message, start=start, end=end)
+            yield found(FindingCode.SPAN_UNPROVEN, folder, message, start=start, end=end)
 
     def _check_newest(self) -> Iterator[Finding]:
         newest, expected = self._chain.newest, self._expected_until
@@ -141,6 +204,6 @@ class ChainValidator:
                 f"the newest digests are missing: the last is {last}, one is expected up to {format_time(expected)}"
             )
             details = {"newest": newest.text if newest else "", "expected_until": format_time(expected)}
-            yield error(FindingCode.CHAIN_CUT_OFF, folder, message, **details)
+            yield found(FindingCode.CHAIN_CUT_OFF, folder, message, **details)
         elif newest is None:
-            yield warning(FindingCode.NO_DIGESTS, folder, "no digest of the trail lies here")
+            yield found(FindingCode.NO_DIGESTS, folder, "no digest of the trail lies here")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import logging
 import os
 import time
@@ -25,12 +26,12 @@ from opentrail.server.authentication import Authenticator
 from opentrail.server.authorisation import Authoriser, check_session_policy
 from opentrail.server.call_threads import CallThreads
 from opentrail.server.caller_policies import CallerPolicies
-from opentrail.server.calls import FrontDoor
 from opentrail.server.catalog import BotocoreCatalog
 from opentrail.server.config import Settings
 from opentrail.server.control import Command
 from opentrail.server.decision_log import DecisionLog
 from opentrail.server.forwarding import ForwardingDeps
+from opentrail.server.front_door import FrontDoor
 from opentrail.server.identifiers import Identifiers
 from opentrail.server.installation import Installation, Wakeup, open_installation
 from opentrail.server.memberships import Memberships
@@ -109,6 +110,7 @@ class Runtime:
                 {
                     "region": name,
                     "fingerprint": key.fingerprint,
+                    "value": base64.b64encode(key.value).decode(),  # PKCS#1 DER
                     "validity_start": key.validity_start.isoformat(),
                     "validity_end": key.validity_end.isoformat(),
                     "signs": key is listed[-1],

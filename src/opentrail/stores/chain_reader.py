@@ -12,11 +12,13 @@ from heapq import merge
 from typing import Final
 
 from opentrail.core.errors import FormatError, NoSuchObject
-from opentrail.core.findings import Finding, FindingCode, warning
+from opentrail.core.findings import Finding, FindingCode, found
 from opentrail.core.layout import Folder, LogKind, TrailFolder, digest_prefix, log_prefix, parse_log_key
-from opentrail.core.object_checks import check_log_file, read_digest
+from opentrail.core.logging_changes import LoggingHistory
+from opentrail.core.moved_files import MovedFiles
+from opentrail.core.object_checks import LogFileReading, hash_log_file, read_digest, read_log_file
 from opentrail.core.public_keys import PublicKey
-from opentrail.core.validation import ChainValidator, FetchDigest, FetchLogFile
+from opentrail.core.validation import ChainValidator, FetchDigest, FetchLogFile, Step
 from opentrail.stores.base import ObjectStore
 
 _USER: Final = "x-amz-meta-"
@@ -33,30 +35,55 @@ def validate_chain(
     end: datetime | None = None,
     expected_until: datetime | None = None,
     other_buckets: Mapping[str, ObjectStore] | None = None,
+    metadata_kept: bool = True,
+    history: LoggingHistory | None = None,
 ) -> Iterator[Finding]:
     """Validate the digests of ``trail`` in ``store`` (the bucket ``bucket``, or a copy of it) and what they name.
 
-    ``start``, ``end`` and ``expected_until`` are as ``ChainValidator`` has them; ``other_buckets`` are where log files
-    lie that were delivered before the trail changed its bucket.  Raises ``StoreError`` when a store fails.
+    ``start``, ``end``, ``expected_until`` and ``metadata_kept`` are as ``ChainValidator`` has them; ``other_buckets``
+    are where log files lie that were delivered before the trail changed its bucket.  ``history`` is the one of several
+    chains, whose gaps the caller has explained in the end.  Raises ``StoreError`` when a store fails.
     """
     stores = {bucket: store, **(other_buckets or {})}
     keys = {key.fingerprint: key for key in public_keys}
-    validator = ChainValidator(trail, bucket=bucket, start=start, end=end, expected_until=expected_until)
+    shared = history or LoggingHistory()
+    validator = ChainValidator(
+        trail,
+        bucket=bucket,
+        start=start,
+        end=end,
+        expected_until=expected_until,
+        metadata_kept=metadata_kept,
+        history=shared,
+    )
     log_keys = _LogKeys(store, trail.folder, start, end)
-    for text in _list_days(store, digest_prefix(trail.folder), start, end):
-        for step in validator.receive_key(text):
-            if isinstance(step, FetchDigest):
+
+    def steps() -> Iterator[Step]:
+        for text in _list_days(store, digest_prefix(trail.folder), start, end):
+            for step in validator.receive_key(text):
+                if not isinstance(step, FetchDigest):
+                    yield step
+                    continue
                 data, metadata = _read(store, step.key)
-                reading = read_digest(step.key, data, metadata, bucket=bucket, public_keys=keys)
+                reading = read_digest(
+                    step.key, data, metadata, bucket=bucket, public_keys=keys, metadata_kept=metadata_kept
+                )
                 for key in log_keys.up_to(reading.key.end_time):
                     yield from validator.add_log_key(key)
-                for further in validator.receive_digest(reading):
-                    yield from _findings_of(further, stores)
-            else:
-                yield from _findings_of(step, stores)
-    for key in log_keys.up_to(None):
-        yield from validator.add_log_key(key)
-    yield from validator.finish()
+                yield from validator.receive_digest(reading)
+        for key in log_keys.up_to(None):
+            yield from validator.add_log_key(key)
+        yield from validator.finish()
+
+    moved = MovedFiles()
+    for step in steps():
+        for finding in _findings_of(step, stores, shared):
+            moved.add(finding)
+            yield finding
+    for key in moved.candidates():
+        yield from moved.compare(key, hash_log_file(store.get(key).chunks))
+    if history is None:
+        yield from shared.finish()
 
 
 def user_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
@@ -106,23 +133,25 @@ def _read(store: ObjectStore, key: str) -> tuple[bytes | None, Mapping[str, str]
         return None, {}
 
 
-def _findings_of(step: Finding | FetchDigest | FetchLogFile, stores: Mapping[str, ObjectStore]) -> Iterator[Finding]:
+def _findings_of(step: Step, stores: Mapping[str, ObjectStore], history: LoggingHistory) -> Iterator[Finding]:
     if isinstance(step, Finding):
         yield step
     elif isinstance(step, FetchLogFile):
-        finding = _check(step, stores)
-        if finding is not None:
-            yield finding
+        reading = _check(step, stores)
+        if reading.finding is not None:
+            yield reading.finding
+        for change in reading.changes:
+            yield from history.add_change(change)
 
 
-def _check(step: FetchLogFile, stores: Mapping[str, ObjectStore]) -> Finding | None:
+def _check(step: FetchLogFile, stores: Mapping[str, ObjectStore]) -> LogFileReading:
     file = step.file
     store = stores.get(file.bucket)
     if store is None:
         message = f"lies in the bucket {file.bucket}, which is not at hand"
-        return warning(FindingCode.LOG_FILE_UNREACHABLE, file.key, message, bucket=file.bucket)
+        return LogFileReading(finding=found(FindingCode.LOG_FILE_UNREACHABLE, file.key, message, bucket=file.bucket))
     try:
         chunks = store.get(file.key).chunks
     except NoSuchObject:
         chunks = None
-    return check_log_file(file, chunks)
+    return read_log_file(file, chunks, with_changes=step.with_changes)

@@ -12,6 +12,7 @@ from random import Random
 from typing import Final
 
 from opentrail.core.digests import decode_digest
+from opentrail.core.events import format_time
 from opentrail.core.gzip_member import decode_member
 from opentrail.core.layout import Folder, TrailFolder
 from opentrail.core.logfiles import MAX_LOG_FILE_BYTES
@@ -26,6 +27,7 @@ REGION: Final = "eu-west-1"
 FOLDER: Final = Folder(prefix="audit", account_id="111122223333", region=REGION)
 TRAIL: Final = TrailFolder(folder=FOLDER, trail_name="main_trail", home_region=REGION)
 TRAIL_ARN: Final = f"arn:aws:cloudtrail:{REGION}:{FOLDER.account_id}:trail/{TRAIL.trail_name}"
+STOPPER: Final = f"arn:aws:iam::{FOLDER.account_id}:user/mallory"
 START: Final = datetime(2024, 5, 6, 9, 17, 5, tzinfo=UTC)
 
 Objects = dict[str, tuple[bytes, dict[str, str]]]  # key -> data, metadata
@@ -45,6 +47,7 @@ class SampleTrail:
     restart: int  # the index in digests of the one that starts the second chain
     backfills: tuple[str, ...]
     files: dict[str, tuple[str, ...]]  # digest -> the log files that it names
+    stop: str  # the log file with the record of the StopLogging before the second chain
     foreign: str  # a digest of another account, in that account's folder
     end: datetime  # of the newest digest
 
@@ -78,6 +81,23 @@ def sample_record(number: int) -> bytes:
     return json.dumps(record).encode()
 
 
+def stop_record(at: datetime, **changes: object) -> bytes:
+    """The record of a StopLogging of ``TRAIL`` at ``at``, as JSON."""
+    record = {
+        "eventVersion": "1.11",
+        "userIdentity": {"type": "IAMUser", "arn": STOPPER, "userName": "mallory"},
+        "eventTime": format_time(at),
+        "eventSource": "cloudtrail.amazonaws.com",
+        "eventName": "StopLogging",
+        "awsRegion": REGION,
+        "sourceIPAddress": "192.0.2.7",
+        "requestParameters": {"name": TRAIL_ARN},
+        "responseElements": None,
+        "eventID": "5a1d0ba3-6f0e-4c5e-9d3c-0d1a6a2f7e11",
+    }
+    return json.dumps({**record, **changes}).encode()
+
+
 def build_sample_trail(keys: RsaKeyFiles) -> SampleTrail:
     """Write the trail, signed with ``keys`` (whose folder must be empty)."""
     store, random, now = MemoryStore(), Random(7), START  # noqa: S311  nothing here is secret
@@ -86,9 +106,10 @@ def build_sample_trail(keys: RsaKeyFiles) -> SampleTrail:
         return keys.signer(REGION, now=now, digest_end_time=end_time)
 
     writer = TrailWriter(store, TRAIL, bucket=BUCKET, signer=signer, start=START)
-    digests, restart, late = [], 0, []
+    digests, restart, late, stop = [], 0, [], ""
     for hour in range(44):
         if hour == 20:  # StopLogging, and three hours later StartLogging
+            stop = writer.put_log_file(now + timedelta(minutes=19), [stop_record(now + timedelta(minutes=18))]).key
             digests.append(writer.put_digest(now + timedelta(minutes=20)))
             now += 3 * _HOUR + timedelta(minutes=11)
             writer.start_chain(now)
@@ -115,6 +136,7 @@ def build_sample_trail(keys: RsaKeyFiles) -> SampleTrail:
         restart=restart,
         backfills=tuple(backfills),
         files={key: _named(objects[key][0]) for key in (*digests, *backfills)},
+        stop=stop,
         foreign=foreign,
         end=now,
     )

@@ -1,25 +1,33 @@
-"""The tamper matrix: every kind of tampering with a trail, and what verification must find.
+"""The tamper matrix: every kind of tampering with a trail, at any place, and what verification must find.
 
-Rules: a case changes a copy of ``sample_trail`` and states what accuses whom (``errors``), what else is worth a look
-(``warnings``), and what ``aws cloudtrail validate-logs`` does not see, with the reason beside it: the weaknesses that
-``log-files-and-digests.md`` numbers ("Where the judge is weak"), and some more that the matrix brought to light.
+Rules: a kind changes a copy of a trail at places that its ``Random`` chooses, and states what accuses whom
+(``errors``), what else is worth a look (``warnings``), and what ``aws cloudtrail validate-logs`` does not see, with the
+reason beside it: the weaknesses that ``log-files-and-digests.md`` numbers ("Where the judge is weak"), and some more
+that the matrix brought to light.  Kinds may be applied one after the other: each takes objects that no other has taken.
+
+The kinds stand in ``tampered_logs`` and ``tampered_digests``.
 """
 
 from __future__ import annotations
 
 import gzip
-import json
-from collections.abc import Callable, Mapping
+import zlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from random import Random
 from typing import Final
 
-from opentrail.core.digests import SignedDigest, decode_digest, sign_digest
+from opentrail.core.digests import SignedDigest
 from opentrail.core.findings import FindingCode
-from opentrail.core.gzip_member import encode_member
-from opentrail.core.layout import digest_prefix, format_digest_key, parse_digest_key
-from opentrail.core.logfiles import encode_log_file
-from opentrail.testing.sample_trail import FOLDER, Objects, SampleTrail, sample_record
+from opentrail.core.layout import digest_prefix
+from opentrail.testing.sample_trail import FOLDER, Objects, SampleTrail
+
+_GZIP_HEADER: Final = 10
+FOLDER_OF_DIGESTS: Final = digest_prefix(FOLDER)
+
+
+class NoPlaceError(Exception):
+    """Every object that the kind could change has been taken by another."""
 
 
 @dataclass(slots=True)
@@ -28,10 +36,69 @@ class Touched:
 
     trail: SampleTrail
     objects: Objects
+    random: Random
+    taken: set[str] = field(default_factory=set)  # keys that were changed, and those that must stay to tell of it
     errors: set[tuple[FindingCode, str]] = field(default_factory=set)
     warnings: set[tuple[FindingCode, str]] = field(default_factory=set)
     judge_misses: set[str] = field(default_factory=set)
     judge_misses_old: set[str] = field(default_factory=set)  # by the older AWS CLI alone
+    is_stop_lost: bool = False  # the record of the stop
+    is_gap_lost: bool = False  # the digest that starts the second chain
+
+    def take(self, candidates: Iterable[str], *, with_also: Callable[[str], Iterable[str]] = lambda _: ()) -> str:
+        """One of ``candidates``, free as yet; it and what goes ``with_also`` are taken.  Raises ``NoPlaceError``."""
+        free = [key for key in candidates if not self.taken & {key, *with_also(key)}]
+        if not free:
+            raise NoPlaceError
+        key = self.random.choice(free)
+        self.taken |= {key, *with_also(key)}
+        return key
+
+    def take_all(self, digests: Sequence[str]) -> Sequence[str]:
+        """``digests`` with the log files that they name.  Raises ``NoPlaceError`` unless all are free."""
+        if not self.is_free(digests):
+            raise NoPlaceError
+        self.taken |= self._with_logs(digests)
+        return digests
+
+    def is_free(self, digests: Sequence[str]) -> bool:
+        """Whether neither ``digests`` nor a log file that they name has been taken."""
+        return not self.taken & self._with_logs(digests)
+
+    def _with_logs(self, digests: Sequence[str]) -> set[str]:
+        return {*digests, *(log for digest in digests for log in self.trail.files[digest])}
+
+    def copy(self) -> Touched:
+        """The same, to be changed without changing this."""
+        return replace(
+            self,
+            objects=dict(self.objects),
+            taken=set(self.taken),
+            errors=set(self.errors),
+            warnings=set(self.warnings),
+            judge_misses=set(self.judge_misses),
+            judge_misses_old=set(self.judge_misses_old),
+        )
+
+    def log(self) -> str:
+        """A log file that a digest names, which is taken with it."""
+        names = {log: digest for digest in self.trail.digests for log in self.trail.files[digest]}
+        return self.take(sorted(names), with_also=lambda log: (names[log],))
+
+    def digest(self, *, among: Iterable[str] | None = None) -> str:
+        """A digest (of ``among``), with the log files that it names and the digest that names it."""
+        return self.take(self.trail.digests if among is None else among, with_also=self.around)
+
+    def around(self, digest: str) -> list[str]:
+        """What speaks of ``digest`` or is spoken of by it: its neighbours and its log files."""
+        at = self.trail.digests.index(digest)
+        neighbours = self.trail.digests[max(0, at - 1) : at + 2]
+        return [*neighbours, *self.trail.files[digest]]
+
+    def followed(self) -> list[str]:
+        """The digests that a later one names: neither the newest of all nor the last before the stop."""
+        digests = self.trail.digests
+        return [key for at, key in enumerate(digests[:-1]) if at != self.trail.restart - 1]
 
     def change(self, key: str, change: Callable[[bytes], bytes]) -> None:
         """Change the data of ``key``."""
@@ -58,402 +125,47 @@ class Touched:
         """Each of ``keys`` is to be accused of ``code``."""
         self.errors |= {(code, key) for key in keys}
 
+    def lose(self, digest: str) -> None:
+        """What ``digest`` says can no longer be proven."""
+        self.is_stop_lost |= self.trail.stop in self.trail.files[digest]
+        self.is_gap_lost |= digest == self.trail.digests[self.trail.restart]
+
+    def lose_place(self, digest: str) -> None:
+        """What lies at ``digest`` was made for another place.  So, where it is the newest, that one is missing."""
+        self.lose(digest)
+        if digest == self.trail.digests[-1]:
+            self.expect(FindingCode.CHAIN_CUT_OFF, FOLDER_OF_DIGESTS)
+            self.judge_misses.add(FOLDER_OF_DIGESTS)  # the weakness 4
+
+    def tell_of_the_stop(self) -> None:
+        """Logging was stopped once, before anybody tampered: what can still be said of it."""
+        match self.is_gap_lost, self.is_stop_lost:
+            case False, False:
+                self.warnings.add((FindingCode.LOGGING_STOPPED, FOLDER_OF_DIGESTS))
+            case False, True:  # there is a gap, and no record that can be trusted says why
+                self.warnings.add((FindingCode.GAP_UNEXPLAINED, FOLDER_OF_DIGESTS))
+            case True, False:  # there is the record, and no two chains with a gap between them
+                self.warnings.add((FindingCode.LOGGING_STOPPED, self.trail.stop))
+
 
 Tampering = Callable[[Touched], None]
 
 
-def _flip(at: int) -> Callable[[bytes], bytes]:
-    """Flip a bit in the byte ``at`` (from the end, when negative)."""
+def matrix(*kinds: Tampering) -> Mapping[str, Tampering]:
+    """``kinds`` by name."""
+    return {kind.__name__.removeprefix("_"): kind for kind in kinds}
 
-    def change(data: bytes) -> bytes:
+
+def flip(random: Random, data: bytes) -> bytes:
+    """Flip a bit of the gzip member ``data``, anywhere but where it says nothing.
+
+    That is in the header (system, time: no hash covers them) and in the few bits behind the last block.
+    """
+    while True:
         flipped = bytearray(data)
-        flipped[at] ^= 4
-        return bytes(flipped)
-
-    return change
-
-
-def _edit_digest(data: bytes) -> bytes:
-    """Strike the first log file from a digest's list."""
-    members = json.loads(gzip.decompress(data))
-    del members["logFiles"][0]
-    return gzip.compress(json.dumps(members).encode())
-
-
-def _log(t: Touched, at: int = 3) -> str:
-    return t.trail.files[t.trail.full_digest(at)][0]
-
-
-def _untouched(_: Touched) -> None:
-    """Nothing to find."""
-
-
-def _log_flipped_in_the_data(t: Touched) -> None:
-    t.change(_log(t), _flip(120))
-    t.expect(FindingCode.LOG_FILE_MALFORMED, _log(t))
-
-
-def _log_flipped_in_the_checksum(t: Touched) -> None:
-    t.change(_log(t), _flip(-7))
-    t.expect(FindingCode.LOG_FILE_MALFORMED, _log(t))
-
-
-def _log_cut_in_half(t: Touched) -> None:
-    t.change(_log(t), lambda data: data[: len(data) // 2])
-    t.expect(FindingCode.LOG_FILE_MALFORMED, _log(t))
-
-
-def _log_cut_by_its_checksum(t: Touched) -> None:
-    t.change(_log(t), lambda data: data[:-8])
-    t.expect(FindingCode.LOG_FILE_MALFORMED, _log(t))
-    t.judge_misses.add(_log(t))  # it does not ask whether the stream is whole; gunzip and every library refuse it
-
-
-def _log_emptied(t: Touched) -> None:
-    t.change(_log(t), lambda _: b"")
-    t.expect(FindingCode.LOG_FILE_MALFORMED, _log(t))
-
-
-def _log_no_longer_gzip(t: Touched) -> None:
-    t.change(_log(t), gzip.decompress)
-    t.expect(FindingCode.LOG_FILE_MALFORMED, _log(t))
-
-
-def _log_with_a_member_appended(t: Touched) -> None:
-    t.change(_log(t), lambda data: data + encode_log_file([sample_record(666)]).data)
-    t.expect(FindingCode.LOG_FILE_TRAILING_DATA, _log(t))
-    t.judge_misses_old.add(_log(t))  # the weakness 1 of log-files-and-digests.md
-
-
-def _log_with_a_byte_appended(t: Touched) -> None:
-    t.change(_log(t), lambda data: data + b"\0")
-    t.expect(FindingCode.LOG_FILE_TRAILING_DATA, _log(t))
-    t.judge_misses_old.add(_log(t))
-
-
-def _log_with_a_record_struck(t: Touched) -> None:
-    records = json.loads(gzip.decompress(t.objects[_log(t)][0]))["Records"][1:]
-    t.change(_log(t), lambda _: encode_log_file([json.dumps(record).encode() for record in records]).data)
-    t.expect(FindingCode.LOG_FILE_CHANGED, _log(t))
-
-
-def _log_compressed_anew(t: Touched) -> None:
-    """The same content: hashes are over what is inside."""
-    t.change(_log(t), lambda data: gzip.compress(gzip.decompress(data), 9))
-
-
-def _log_deleted(t: Touched) -> None:
-    del t.objects[_log(t)]
-    t.expect(FindingCode.LOG_FILE_MISSING, _log(t))
-
-
-def _logs_swapped(t: Touched) -> None:
-    t.swap(_log(t), _log(t, 6))
-    t.expect(FindingCode.LOG_FILE_CHANGED, _log(t), _log(t, 6))
-
-
-def _log_moved(t: Touched) -> None:
-    moved = _log(t).replace(".json.gz", "")[:-16] + "M" * 16 + ".json.gz"
-    t.objects[moved] = t.objects.pop(_log(t))
-    t.expect(FindingCode.LOG_FILE_MISSING, _log(t))
-    t.warnings.add((FindingCode.LOG_FILE_NOT_NAMED, moved))
-
-
-def _log_planted(t: Touched) -> None:
-    planted = _log(t).replace(".json.gz", "")[:-16] + "P" * 16 + ".json.gz"
-    t.objects[planted] = (encode_log_file([sample_record(666)]).data, {})
-    t.warnings.add((FindingCode.LOG_FILE_NOT_NAMED, planted))  # the weakness 4: a warning, so the judge has no part
-
-
-def _things_planted(t: Touched) -> None:
-    log, digest = f"{_log(t)}.bak", f"{t.trail.digests[4]}.bak"
-    t.objects[log] = t.objects[digest] = (b"x", {})
-    t.warnings |= {(FindingCode.OBJECT_UNEXPECTED, log), (FindingCode.OBJECT_UNEXPECTED, digest)}
-
-
-def _folder_markers(t: Touched) -> None:
-    for key in (_log(t), t.trail.digests[4]):
-        t.objects[key.rsplit("/", 1)[0] + "/"] = (b"", {})
-
-
-def _backfilled_log_flipped(t: Touched) -> None:
-    (log,) = t.trail.files[t.trail.backfills[0]]
-    t.change(log, _flip(60))
-    t.expect(FindingCode.LOG_FILE_MALFORMED, log)
-
-
-def _digest_flipped(t: Touched) -> None:
-    digest = t.trail.full_digest(4)
-    t.change(digest, _flip(200))
-    t.expect(FindingCode.DIGEST_MALFORMED, digest)
-
-
-def _digest_cut(t: Touched) -> None:
-    t.change(t.trail.digests[9], lambda data: data[:-3])
-    t.expect(FindingCode.DIGEST_MALFORMED, t.trail.digests[9])
-
-
-def _digest_with_a_member_appended(t: Touched) -> None:
-    digest = t.trail.digests[9]
-    t.change(digest, lambda data: data + encode_member([b"{}"])[0])
-    t.expect(FindingCode.DIGEST_MALFORMED, digest)
-    t.judge_misses.add(digest)  # the weakness 1, but in a digest, where the newest judge has it too
-
-
-def _digest_no_longer_json(t: Touched) -> None:
-    t.change(t.trail.digests[9], lambda _: gzip.compress(b"{"))
-    t.expect(FindingCode.DIGEST_MALFORMED, t.trail.digests[9])
-
-
-def _digest_edited(t: Touched) -> None:
-    digest = t.trail.full_digest(4)
-    t.change(digest, _edit_digest)
-    t.expect(FindingCode.DIGEST_SIGNATURE_INVALID, digest)
-
-
-def _first_digest_edited(t: Touched) -> None:
-    t.change(t.trail.digests[0], lambda data: gzip.compress(gzip.decompress(data) + b" "))
-    t.expect(FindingCode.DIGEST_SIGNATURE_INVALID, t.trail.digests[0])
-
-
-def _newest_digest_edited(t: Touched) -> None:
-    t.change(t.trail.digests[-1], lambda data: gzip.compress(gzip.decompress(data) + b" "))
-    t.expect(FindingCode.DIGEST_SIGNATURE_INVALID, t.trail.digests[-1])
-
-
-def _last_digest_before_the_stop_edited(t: Touched) -> None:
-    digest = t.trail.digests[t.trail.restart - 1]
-    t.change(digest, lambda data: gzip.compress(gzip.decompress(data) + b" "))
-    t.expect(FindingCode.DIGEST_SIGNATURE_INVALID, digest)
-
-
-def _two_digests_edited_in_a_row(t: Touched) -> None:
-    for digest in t.trail.digests[9:11]:
-        t.change(digest, lambda data: gzip.compress(gzip.decompress(data) + b" "))
-        t.expect(FindingCode.DIGEST_SIGNATURE_INVALID, digest)
-
-
-def _every_digest_edited(t: Touched) -> None:
-    for digest in (*t.trail.digests, *t.trail.backfills):
-        t.change(digest, lambda data: gzip.compress(gzip.decompress(data) + b" "))
-        t.expect(FindingCode.DIGEST_SIGNATURE_INVALID, digest)
-
-
-def _signature_changed(t: Touched) -> None:
-    digest = t.trail.full_digest(4)
-    signature = t.objects[digest][1]["x-amz-meta-signature"]
-    t.change_metadata(digest, signature=("0" if signature[0] != "0" else "1") + signature[1:])
-    t.expect(FindingCode.DIGEST_SIGNATURE_INVALID, digest)
-
-
-def _signature_no_longer_hex(t: Touched) -> None:
-    t.change_metadata(t.trail.digests[9], signature="not hex")
-    t.expect(FindingCode.DIGEST_SIGNATURE_INVALID, t.trail.digests[9])
-
-
-def _signature_removed(t: Touched) -> None:
-    t.change_metadata(t.trail.digests[9], signature=None)
-    t.expect(FindingCode.DIGEST_UNSIGNED, t.trail.digests[9])
-
-
-def _signature_algorithm_removed(t: Touched) -> None:
-    t.change_metadata(t.trail.digests[9], signature_algorithm=None)
-    t.expect(FindingCode.DIGEST_UNSIGNED, t.trail.digests[9])
-
-
-def _signature_algorithm_changed(t: Touched) -> None:
-    t.change_metadata(t.trail.digests[9], signature_algorithm="none")
-    t.expect(FindingCode.DIGEST_ALGORITHM, t.trail.digests[9])
-    t.judge_misses.add(t.trail.digests[9])  # it asks for the field and never reads it
-
-
-def _signature_changed_and_a_log_flipped(t: Touched) -> None:
-    """The successor's hash still proves what the digest says, so its log files are not out of reach."""
-    _signature_changed(t)
-    log = t.trail.files[t.trail.full_digest(4)][0]
-    t.change(log, _flip(120))
-    t.expect(FindingCode.LOG_FILE_MALFORMED, log)
-    t.judge_misses.add(log)  # it reads no log file of a digest whose signature is wrong
-
-
-def _digest_deleted(t: Touched) -> None:
-    del t.objects[t.trail.digests[9]]
-    t.expect(FindingCode.DIGEST_MISSING, t.trail.digests[9])
-
-
-def _two_digests_deleted_in_a_row(t: Touched) -> None:
-    """No object names the older one: the newer is missing, and the span that it leaves says how much is unproven."""
-    for digest in t.trail.digests[9:11]:
-        del t.objects[digest]
-    t.expect(FindingCode.DIGEST_MISSING, t.trail.digests[10])
-
-
-def _oldest_digests_deleted(t: Touched) -> None:
-    for digest in t.trail.digests[:2]:
-        del t.objects[digest]
-    t.expect(FindingCode.DIGEST_MISSING, t.trail.digests[1])
-
-
-def _newest_digests_deleted(t: Touched) -> None:
-    for digest in t.trail.digests[-3:]:
-        del t.objects[digest]
-    t.expect(FindingCode.CHAIN_CUT_OFF, digest_prefix(FOLDER))
-    t.judge_misses.add(digest_prefix(FOLDER))  # the weakness 4
-
-
-def _all_digests_deleted(t: Touched) -> None:
-    for digest in (*t.trail.digests, *t.trail.backfills):
-        del t.objects[digest]
-    t.expect(FindingCode.CHAIN_CUT_OFF, digest_prefix(FOLDER))
-    t.judge_misses.add(digest_prefix(FOLDER))
-
-
-def _newest_digests_deleted_and_an_old_one_put_for_the_newest(t: Touched) -> None:
-    _newest_digests_deleted(t)
-    t.objects[t.trail.digests[-1]] = t.objects[t.trail.digests[20]]
-    t.expect(FindingCode.DIGEST_MOVED, t.trail.digests[-1])
-
-
-def _digests_swapped(t: Touched) -> None:
-    t.swap(t.trail.digests[9], t.trail.digests[14])
-    t.expect(FindingCode.DIGEST_MOVED, t.trail.digests[9], t.trail.digests[14])
-
-
-def _neighbouring_digests_swapped(t: Touched) -> None:
-    t.swap(t.trail.digests[9], t.trail.digests[10])
-    t.expect(FindingCode.DIGEST_MOVED, t.trail.digests[9], t.trail.digests[10])
-
-
-def _digest_moved(t: Touched) -> None:
-    digest = t.trail.digests[9]
-    key = parse_digest_key(digest)
-    moved = format_digest_key(replace(key, end_time=key.end_time + timedelta(minutes=150)))
-    t.objects[moved] = t.objects.pop(digest)
-    t.expect(FindingCode.DIGEST_MISSING, digest)
-    t.expect(FindingCode.DIGEST_MOVED, moved)
-    t.judge_misses.add(moved)  # it follows the links and never comes by
-
-
-def _digest_copied(t: Touched) -> None:
-    key = parse_digest_key(t.trail.digests[9])
-    copied = format_digest_key(replace(key, end_time=key.end_time + timedelta(minutes=150)))
-    t.objects[copied] = t.objects[t.trail.digests[9]]
-    t.expect(FindingCode.DIGEST_MOVED, copied)
-    t.judge_misses.add(copied)
-
-
-def _digest_of_another_account_put(t: Touched) -> None:
-    t.objects[t.trail.digests[9]] = t.objects[t.trail.foreign]
-    t.expect(FindingCode.DIGEST_FOREIGN, t.trail.digests[9])
-
-
-def _digest_signed_by_an_unknown_key(t: Touched) -> None:
-    digest, stranger = t.trail.full_digest(4), t.trail.stranger
-    content = decode_digest(gzip.decompress(_edit_digest(t.objects[digest][0])))
-    signed = sign_digest(replace(content, public_key_fingerprint=stranger.fingerprint), stranger.sign)
-    t.put_digest(digest, signed)
-    t.expect(FindingCode.DIGEST_KEY_UNKNOWN, digest)
-
-
-def _digest_signed_by_an_unknown_key_under_a_known_name(t: Touched) -> None:
-    digest = t.trail.full_digest(4)
-    content = decode_digest(gzip.decompress(_edit_digest(t.objects[digest][0])))
-    signed = sign_digest(content, t.trail.stranger.sign)
-    t.put_digest(digest, signed)
-    t.expect(FindingCode.DIGEST_SIGNATURE_INVALID, digest)
-
-
-def _digest_signed_by_the_stolen_key(t: Touched) -> None:
-    """What a thief of the signing key can do to one digest: its successor still knows the hash."""
-    digest, signer = t.trail.full_digest(-3), t.trail.signer
-    content = decode_digest(gzip.decompress(_edit_digest(t.objects[digest][0])))
-    assert content.public_key_fingerprint == signer.fingerprint
-    signed = sign_digest(content, signer.sign)
-    t.put_digest(digest, signed)
-    t.expect(FindingCode.DIGEST_REPLACED, digest)
-    t.judge_misses.add(digest)  # the weakness 2
-    t.warnings.add((FindingCode.LOG_FILE_NOT_NAMED, t.trail.files[digest][0]))
-
-
-def _backfill_digest_edited(t: Touched) -> None:
-    t.change(t.trail.backfills[1], _edit_digest)
-    t.expect(FindingCode.DIGEST_SIGNATURE_INVALID, t.trail.backfills[1])
-    (log,) = t.trail.files[t.trail.backfills[1]]
-    t.warnings.add((FindingCode.LOG_FILE_NOT_NAMED, log))
-
-
-def _backfill_digest_deleted(t: Touched) -> None:
-    del t.objects[t.trail.backfills[0]]
-    t.expect(FindingCode.DIGEST_MISSING, t.trail.backfills[0])
-    (log,) = t.trail.files[t.trail.backfills[0]]
-    t.warnings.add((FindingCode.LOG_FILE_NOT_NAMED, log))
-
-
-def _all_kinds_at_once(t: Touched) -> None:
-    for tampering in (_log_deleted, _digest_edited, _digest_deleted, _backfilled_log_flipped, _newest_digest_edited):
-        tampering(t)
-
-
-MATRIX: Final[Mapping[str, Tampering]] = {
-    tampering.__name__.removeprefix("_"): tampering
-    for tampering in (
-        _untouched,
-        _log_flipped_in_the_data,
-        _log_flipped_in_the_checksum,
-        _log_cut_in_half,
-        _log_cut_by_its_checksum,
-        _log_emptied,
-        _log_no_longer_gzip,
-        _log_with_a_member_appended,
-        _log_with_a_byte_appended,
-        _log_with_a_record_struck,
-        _log_compressed_anew,
-        _log_deleted,
-        _logs_swapped,
-        _log_moved,
-        _log_planted,
-        _things_planted,
-        _folder_markers,
-        _backfilled_log_flipped,
-        _digest_flipped,
-        _digest_cut,
-        _digest_with_a_member_appended,
-        _digest_no_longer_json,
-        _digest_edited,
-        _first_digest_edited,
-        _newest_digest_edited,
-        _last_digest_before_the_stop_edited,
-        _two_digests_edited_in_a_row,
-        _every_digest_edited,
-        _signature_changed,
-        _signature_no_longer_hex,
-        _signature_removed,
-        _signature_algorithm_removed,
-        _signature_algorithm_changed,
-        _signature_changed_and_a_log_flipped,
-        _digest_deleted,
-        _two_digests_deleted_in_a_row,
-        _oldest_digests_deleted,
-        _newest_digests_deleted,
-        _all_digests_deleted,
-        _newest_digests_deleted_and_an_old_one_put_for_the_newest,
-        _digests_swapped,
-        _neighbouring_digests_swapped,
-        _digest_moved,
-        _digest_copied,
-        _digest_of_another_account_put,
-        _digest_signed_by_an_unknown_key,
-        _digest_signed_by_an_unknown_key_under_a_known_name,
-        _digest_signed_by_the_stolen_key,
-        _backfill_digest_edited,
-        _backfill_digest_deleted,
-        _all_kinds_at_once,
-    )
-}
-
-
-def touch(trail: SampleTrail, name: str) -> Touched:
-    """A copy of ``trail`` after the tampering ``name`` of ``MATRIX``, with what is to be found in it."""
-    touched = Touched(trail=trail, objects=dict(trail.objects))
-    MATRIX[name](touched)
-    return touched
+        flipped[random.randrange(_GZIP_HEADER, len(data))] ^= 1 << random.randrange(8)
+        try:
+            if gzip.decompress(flipped) != gzip.decompress(data):
+                return bytes(flipped)
+        except (OSError, EOFError, zlib.error):
+            return bytes(flipped)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from random import Random
-from typing import Final
+from typing import Final, Protocol
 
 from opentrail.core.digests import DigestedLogFile, PreviousDigest, SignedDigest, next_digest, sign_digest
 from opentrail.core.layout import (
@@ -22,9 +22,16 @@ from opentrail.core.layout import (
 )
 from opentrail.core.logfiles import CONTENT_ENCODING, CONTENT_TYPE, encode_log_file
 from opentrail.keys.base import Signer
-from opentrail.stores.base import ObjectStore
 
 _FILE: Final = {"content-type": CONTENT_TYPE, "content-encoding": CONTENT_ENCODING}
+
+
+class Target(Protocol):
+    """Where objects go: an ``ObjectStore``, or less than one."""
+
+    def put(self, key: str, data: bytes, metadata: Mapping[str, str]) -> object:
+        """Store ``data`` with ``metadata`` under ``key``."""
+        ...
 
 
 class TrailWriter:
@@ -35,7 +42,7 @@ class TrailWriter:
 
     def __init__(
         self,
-        store: ObjectStore,
+        store: Target,
         trail: TrailFolder,
         *,
         bucket: str,
@@ -55,16 +62,29 @@ class TrailWriter:
         self._delivered: list[DigestedLogFile] = []
 
     def put_log_file(
-        self, at: datetime, records: Sequence[bytes], *, kind: LogKind = LogKind.EVENTS, name: bool = True
+        self,
+        at: datetime,
+        records: Sequence[bytes],
+        *,
+        oldest: datetime | None = None,
+        kind: LogKind = LogKind.EVENTS,
+        name: bool = True,
     ) -> DigestedLogFile:
-        """Deliver ``records`` (JSON, events of the time ``at``) at ``at``; with ``name`` the next digest names them."""
+        """Deliver ``records`` (JSON, events from ``oldest``, None: ``at``, to ``at``) at ``at``.
+
+        With ``name`` the next digest names them.
+        """
         encoded = encode_log_file(records)
         unique = unique_part(self._sequence, self._random.randbytes(8))
         self._sequence += 1
         key = format_log_key(LogKey(folder=self.trail.folder, kind=kind, delivered_at=at, unique=unique))
         self._store.put(key, encoded.data, _FILE)
         file = DigestedLogFile(
-            bucket=self.bucket, key=key, hash_value=encoded.sha256, newest_event_time=at, oldest_event_time=at
+            bucket=self.bucket,
+            key=key,
+            hash_value=encoded.sha256,
+            newest_event_time=at,
+            oldest_event_time=oldest or at,
         )
         if name:
             self._delivered.append(file)

@@ -1,0 +1,177 @@
+"""Evidence bundles: what is needed to verify a span of a trail, in one file.
+
+    README.txt            how to check it
+    objects/KEY           digests and log files, byte for byte, in byte order of their keys
+    metadata/KEY.json     the user metadata of the digests (their signatures), where the source kept them
+    public-keys.json      public keys, as ListPublicKeys answers them
+    report.html           what was found when the bundle was made
+    report.json           the same for programs
+    manifest.jsonl        a line on the bundle, then one for each member above: name, size, SHA-256
+
+Rules: the file is a ``StoredZip``.  The manifest finds accidents and names what was taken in; it proves nothing, for
+whoever can change a member can change the manifest: the signatures prove.  What is wrong with a member or the manifest
+is a ``Finding``, what is wrong with the form a ``FormatError`` (``bundle_source``).  ``docs/evidence.md`` is for
+those who receive one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from io import BytesIO
+from tempfile import TemporaryFile
+from typing import IO, Any, Final
+
+from opentrail.core.errors import FormatError
+from opentrail.core.events import format_time
+from opentrail.verification.source import SourceObject
+from opentrail.verification.stored_zip import StoredZipWriter
+
+README: Final = "README.txt"
+OBJECTS: Final = "objects/"
+METADATA: Final = "metadata/"
+PUBLIC_KEYS: Final = "public-keys.json"
+REPORT_HTML: Final = "report.html"
+REPORT_JSON: Final = "report.json"
+MANIFEST: Final = "manifest.jsonl"
+PLACES: Final = (README, OBJECTS, METADATA, PUBLIC_KEYS, REPORT_HTML, REPORT_JSON, MANIFEST)  # in this order
+DIGESTS: Final = "/CloudTrail-Digest/"  # in the keys of objects that have metadata
+FORMAT: Final = "opentrail-evidence"
+VERSION: Final = 1
+ENDING: Final = ".json"  # of a member with metadata
+
+_MAX_KEY_BYTES: Final = 1024  # S3's limit
+_UNSAFE: Final = re.compile(r"[\x00-\x1f\x7f\\]|(?:\A|/)\.{0,2}(?:/|\Z)")
+
+
+def is_plain_key(key: str) -> bool:
+    """Whether ``key`` can be a name in an archive that people unpack: no ``..``, no empty part, nothing unprintable."""
+    try:
+        size = len(key.encode())
+    except UnicodeEncodeError:  # a file name that is not UTF-8
+        return False
+    return size <= _MAX_KEY_BYTES and _UNSAFE.search(key) is None
+
+
+def place_of(name: str) -> tuple[int, bytes]:
+    """Where the member ``name`` stands in a bundle.  Raises ``FormatError`` for a name that no member has."""
+    area, slash, key = name.partition("/")
+    if area + slash not in PLACES or (slash and not is_plain_key(key.removesuffix(ENDING))):
+        raise FormatError(f"an evidence bundle has no member {name!r}")
+    raw = name.encode()
+    return PLACES.index(area + slash), raw.removesuffix(ENDING.encode()) if area + slash == METADATA else raw
+
+
+def metadata_name(key: str) -> str:
+    """The member with the metadata of the object at ``key``."""
+    return f"{METADATA}{key}{ENDING}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BundleHeader:
+    """What the manifest's first line says of the bundle.
+
+    ``start`` and ``end`` are the span of ``digestEndTime`` (both included) that it holds whole: what is verified.
+    """
+
+    source: str
+    bucket: str
+    keeps_metadata: bool
+    start: datetime
+    end: datetime
+    requested_start: datetime | None
+    requested_end: datetime | None
+    made_at: datetime
+    made_by: str
+
+
+class BundleWriter:
+    """Writes a bundle into ``file``; objects must come in byte order of their keys.  Memory does not grow with it."""
+
+    def __init__(self, file: IO[bytes], header: BundleHeader) -> None:
+        self._zip = StoredZipWriter(file, place_of)
+        self._lines = TemporaryFile()  # noqa: SIM115  closed with this object
+        self._metadata = TemporaryFile()  # noqa: SIM115  the same
+        self._lines.write(_line(_header_document(header)))
+        self.count = 0  # of objects
+        self.size = 0  # of these, in bytes
+        self.left_out = 0
+
+    def add_object(self, key: str, found: SourceObject) -> None:
+        """Take in an object; of a digest also its metadata."""
+        self._add(OBJECTS + key, found.data)
+        if found.metadata and DIGESTS in key:
+            self._metadata.write(_line([key, dict(found.metadata)]))
+        self.count, self.size = self.count + 1, self.size + len(found.data)
+
+    def leave_out(self, key: str, why: str) -> None:
+        """Say that the object at ``key`` was there and is not taken in."""
+        self._lines.write(_line({"leftOut": key, "why": why}))
+        self.left_out += 1
+
+    def add_text(self, name: str, data: bytes) -> None:
+        """Write one of the members that are no objects."""
+        self.add_parts(name, (data,))
+
+    def add_parts(self, name: str, parts: Iterable[bytes]) -> None:
+        """The same, of a text that is too long to be held."""
+        self._flush_metadata()
+        with TemporaryFile() as file:
+            sha256 = hashlib.sha256()
+            for part in parts:
+                file.write(part)
+                sha256.update(part)
+            self._zip.add(name, file)
+            self._lines.write(_line({"name": name, "size": file.tell(), "sha256": sha256.hexdigest()}))
+
+    def finish(self) -> None:
+        """Write the manifest and the archive's directory."""
+        self._flush_metadata()
+        self._zip.finish(MANIFEST, self._lines)
+
+    def resume(self) -> None:
+        """Take away what ``finish`` wrote: more members follow."""
+        self._zip.resume()
+
+    def close(self) -> None:
+        """Release the temporary files; ``file`` stays open."""
+        for each in (self._zip, self._lines, self._metadata):
+            each.close()
+
+    def _flush_metadata(self) -> None:
+        self._metadata.seek(0)
+        for line in self._metadata:
+            key, metadata = json.loads(line)
+            self._add(metadata_name(key), _line(metadata))
+        self._metadata.seek(0)
+        self._metadata.truncate()
+
+    def _add(self, name: str, data: bytes) -> None:
+        self._zip.add(name, BytesIO(data))
+        self._lines.write(_line({"name": name, "size": len(data), "sha256": hashlib.sha256(data).hexdigest()}))
+
+
+def _header_document(header: BundleHeader) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "source": header.source,
+        "bucket": header.bucket,
+        "keepsMetadata": header.keeps_metadata,
+        "start": format_time(header.start),
+        "end": format_time(header.end),
+        "requested": {
+            "start": format_time(header.requested_start) if header.requested_start else None,
+            "end": format_time(header.requested_end) if header.requested_end else None,
+        },
+        "madeAt": format_time(header.made_at),
+        "madeBy": header.made_by,
+    }
+
+
+def _line(document: Any) -> bytes:
+    return json.dumps(document, separators=(",", ":")).encode() + b"\n"

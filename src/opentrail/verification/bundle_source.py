@@ -1,0 +1,268 @@
+"""Reading an evidence bundle: a ``TrailSource``, and a check of the bundle against its own manifest.
+
+Rules: memory does not grow with the bundle; the manifest and the archive are in one order, and are compared by going
+through both at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from opentrail.core.errors import FormatError, NoSuchObject
+from opentrail.core.findings import Finding, FindingCode, found
+from opentrail.core.logfiles import parse_json
+from opentrail.core.public_keys import PublicKey, decode_public_keys
+from opentrail.verification.bundle import (
+    DIGESTS,
+    FORMAT,
+    MANIFEST,
+    OBJECTS,
+    PLACES,
+    PUBLIC_KEYS,
+    VERSION,
+    BundleHeader,
+    metadata_name,
+    place_of,
+)
+from opentrail.verification.source import ObjectTooLarge, SourceObject
+from opentrail.verification.stored_zip import Member, StoredZip
+
+_MAX_METADATA_BYTES: Final = 64 * 1024
+_MAX_LINE_BYTES: Final = 16 * 1024
+_MAX_KEYS_BYTES: Final = 4 * 1024 * 1024
+_UNSOUND: Final = "is not what the zip archive says of it"
+
+
+class BundleSource:
+    """A bundle to verify: a ``TrailSource``.  Raises ``FormatError`` when the file is none, ``StoreError``."""
+
+    reads_at_once: Final = 1
+
+    def __init__(self, path: str | os.PathLike[str], *, name: str = "") -> None:
+        self.name = name or os.fspath(path)
+        self._zip = StoredZip(path, place_of)
+        try:
+            self.header = _read_header(self._zip)
+        except BaseException:
+            self._zip.close()
+            raise
+        self.bucket = self.header.bucket
+        self.keeps_metadata = self.header.keeps_metadata
+
+    def list_keys(self, prefix: str, *, start_after: str = "") -> Iterator[str]:
+        """Every key below ``prefix`` after ``start_after``, in byte order."""
+        wanted, after = prefix.encode(), start_after.encode()
+        for raw in self._raw_keys(max(wanted, after)):
+            if not raw.startswith(wanted):
+                return
+            if raw != after:
+                yield raw.decode()
+
+    def list_folders(self, prefix: str) -> list[str]:
+        """The prefixes one level below ``prefix``."""
+        folders: list[str] = []
+        wanted = start = prefix.encode()
+        while (raw := next(self._raw_keys(start), b"")).startswith(wanted) and raw:
+            folder, slash, _ = raw[len(wanted) :].partition(b"/")
+            if slash:
+                folders.append((wanted + folder + slash).decode())
+            start = wanted + folder + b"0" if slash else raw + b"\0"  # "0" is what follows "/"
+        return folders
+
+    def read(self, key: str, *, limit: int) -> SourceObject:
+        """The object, and a digest's metadata.  Raises ``NoSuchObject``, ``ObjectTooLarge``, ``StoreError``."""
+        member = self._find(key)
+        if member.size > limit:
+            raise ObjectTooLarge(key, limit)
+        return SourceObject(data=self._zip.read(member), metadata=self._metadata(key) if DIGESTS in key else {})
+
+    def read_chunks(self, key: str) -> Iterator[bytes]:
+        """The object's bytes in pieces."""
+        return self._zip.read_chunks(self._find(key))
+
+    def sibling(self, bucket: str) -> None:
+        """A bundle is of one bucket."""
+
+    def reopen(self) -> None:
+        """The file is read by position: its descriptor can be shared."""
+
+    def close(self) -> None:
+        """Close the file."""
+        self._zip.close()
+
+    def public_keys(self) -> tuple[PublicKey, ...]:
+        """The public keys that the bundle brings.  Raises ``FormatError``."""
+        member = self._zip.find(PUBLIC_KEYS)
+        if member is None or member.size > _MAX_KEYS_BYTES:
+            raise FormatError(f"{self.name}: the bundle brings no public keys")
+        return decode_public_keys(self._zip.read(member))
+
+    def check(self) -> Iterator[Finding]:
+        """What the manifest says against what lies there; every member is read once."""
+        yield from _check_manifest(self._zip)
+
+    def _raw_keys(self, start: bytes) -> Iterator[bytes]:
+        """The keys, in UTF-8, from ``start`` on."""
+        for member in self._zip.members((PLACES.index(OBJECTS), OBJECTS.encode() + start)):
+            if not member.name.startswith(OBJECTS):
+                return
+            yield member.name.removeprefix(OBJECTS).encode()
+
+    def _find(self, key: str) -> Member:
+        member = self._zip.find(OBJECTS + key)
+        if member is None:
+            raise NoSuchObject(key)
+        return member
+
+    def _metadata(self, key: str) -> dict[str, str]:
+        """The digest's metadata; none where they are not what metadata can be."""
+        member = self._zip.find(metadata_name(key))
+        if member is None or member.size > _MAX_METADATA_BYTES:
+            return {}
+        try:
+            metadata = parse_json(self._zip.read(member))
+        except FormatError:
+            return {}
+        if not isinstance(metadata, dict):
+            return {}
+        return {name: value for name, value in metadata.items() if isinstance(value, str)}
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """A member as the manifest has it."""
+
+    name: str
+    size: int
+    sha256: str
+
+
+def _check_manifest(archive: StoredZip) -> Iterator[Finding]:
+    """Both are in the same order: they are merged."""
+    manifest = archive.find(MANIFEST)
+    assert manifest is not None, "its header was read"
+    if not _is_sound(archive, manifest):
+        yield _contradiction(MANIFEST, _UNSOUND)
+    members = (member for member in archive.members() if member.name != MANIFEST)
+    member = next(members, None)
+    try:
+        for entry in _manifest_entries(archive):
+            while member is not None and place_of(member.name) < place_of(entry.name):
+                yield _contradiction(member.name, "lies in the bundle, and its manifest does not name it")
+                member = next(members, None)
+            if member is None or member.name != entry.name:
+                yield _contradiction(entry.name, "is named by the bundle's manifest, and is not in it")
+                continue
+            yield from _compare(archive, member, entry)
+            member = next(members, None)
+    except FormatError as fault:
+        yield found(FindingCode.BUNDLE_CONTRADICTS_MANIFEST, MANIFEST, str(fault))
+        return
+    while member is not None:
+        yield _contradiction(member.name, "lies in the bundle, and its manifest does not name it")
+        member = next(members, None)
+
+
+def _compare(archive: StoredZip, member: Member, entry: _Entry) -> Iterator[Finding]:
+    sha256 = hashlib.sha256()
+    for chunk in archive.read_chunks(member):
+        sha256.update(chunk)
+    if (member.size, sha256.hexdigest()) != (entry.size, entry.sha256):
+        yield _contradiction(member.name, "is not what the bundle's manifest says")
+    elif not _is_sound(archive, member):
+        yield _contradiction(member.name, _UNSOUND)
+
+
+def _is_sound(archive: StoredZip, member: Member) -> bool:
+    """Whether the zip archive says one thing of the member: in its directory, before its data, and by its checksum."""
+    crc = 0
+    for chunk in archive.read_chunks(member):
+        crc = zlib.crc32(chunk, crc)
+    return crc == member.crc and archive.has_header(member)
+
+
+def _contradiction(name: str, message: str) -> Finding:
+    return found(FindingCode.BUNDLE_CONTRADICTS_MANIFEST, name.removeprefix(OBJECTS), message, member=name)
+
+
+def _manifest_lines(archive: StoredZip) -> Iterator[dict[str, Any]]:
+    """The lines, each a JSON object.  Raises ``FormatError``."""
+    member = archive.find(MANIFEST)
+    if member is None:
+        raise FormatError("not an evidence bundle: it has no manifest")
+    left = b""
+    for chunk in archive.read_chunks(member):
+        *lines, left = (left + chunk).split(b"\n")
+        for line in lines:
+            document = parse_json(line) if len(line) <= _MAX_LINE_BYTES else None
+            if not isinstance(document, dict):
+                raise FormatError("the bundle's manifest holds a line that is no JSON object")
+            yield document
+        if len(left) > _MAX_LINE_BYTES:
+            raise FormatError("the bundle's manifest holds a line that is too long")
+    if left:
+        raise FormatError("the bundle's manifest is cut off")
+
+
+def _manifest_entries(archive: StoredZip) -> Iterator[_Entry]:
+    """The members that the manifest names, in order.  Raises ``FormatError``."""
+    lines = _manifest_lines(archive)
+    next(lines, None)
+    last = (-1, b"")
+    for line in lines:
+        if "leftOut" in line:
+            continue
+        name, size, sha256 = line.get("name"), line.get("size"), line.get("sha256")
+        if not isinstance(name, str) or not isinstance(size, int) or not isinstance(sha256, str):
+            raise FormatError("the bundle's manifest holds a line that names no member")
+        place = place_of(name)
+        if place <= last:
+            raise FormatError(f"the bundle's manifest names {name!r} twice or out of order")
+        last = place
+        yield _Entry(name, size, sha256)
+
+
+def _read_header(archive: StoredZip) -> BundleHeader:
+    """The manifest's first line.  Raises ``FormatError``."""
+    members = next(_manifest_lines(archive), {})
+    if members.get("format") != FORMAT:
+        raise FormatError(f"not an evidence bundle: its manifest does not begin with the format {FORMAT}")
+    if members.get("version") != VERSION:
+        raise FormatError(f"an evidence bundle of version {members.get('version')!r}; this reads {VERSION}")
+    requested = members.get("requested")
+    if not isinstance(requested, dict) or not isinstance(members.get("keepsMetadata"), bool):
+        raise FormatError("the bundle's manifest does not say what was asked for, or how")
+    return BundleHeader(
+        source=_text(members, "source"),
+        bucket=_text(members, "bucket"),
+        keeps_metadata=members["keepsMetadata"],
+        start=_time(members, "start"),
+        end=_time(members, "end"),
+        requested_start=_time(requested, "start") if requested.get("start") is not None else None,
+        requested_end=_time(requested, "end") if requested.get("end") is not None else None,
+        made_at=_time(members, "madeAt"),
+        made_by=_text(members, "madeBy"),
+    )
+
+
+def _text(members: Mapping[str, Any], name: str) -> str:
+    value = members.get(name)
+    if not isinstance(value, str):
+        raise FormatError(f"the bundle's manifest lacks {name}")
+    return value
+
+
+def _time(members: Mapping[str, Any], name: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(_text(members, name))
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise FormatError(f"the bundle's manifest has no time as {name}")
+    return moment

@@ -1,0 +1,330 @@
+"""The fast driver of ``core.validation``: lists and reads ahead, checks log files on all cores, streams its findings.
+
+Rules:
+
+* One pass.  This process lists, reads digests, checks signatures and links; log files go in batches to ``Checks``.
+* Memory does not grow with the trail: walks are lazy, batches under way are bounded, findings leave at once.
+* A verification that was interrupted (Ctrl-C, a store that fails) can be asked for its ``checkpoint``.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from queue import Empty, SimpleQueue
+from typing import Final
+
+from opentrail.core.errors import NoSuchObject, OpentrailError
+from opentrail.core.findings import Finding, FindingCode, found
+from opentrail.core.layout import TrailFolder, digest_prefix
+from opentrail.core.log_folder import Hole
+from opentrail.core.logging_changes import LoggingHistory, TrailChange
+from opentrail.core.object_checks import DigestReading, hash_log_file
+from opentrail.core.public_keys import PublicKey
+from opentrail.core.validation import FetchLogFile
+from opentrail.verification.chain_walk import find_bucket, walk_chain
+from opentrail.verification.checkpoint import Checkpoint, FinishedChain, PartialChain, run_of
+from opentrail.verification.discovery import Discovery, FoundChain, find_chains
+from opentrail.verification.log_file_checks import BATCH_FILES, Checks, LogFileTask
+from opentrail.verification.read_ahead import NoReadAhead, ReadAhead, ThreadReadAhead
+from opentrail.verification.request import VerifyRequest
+from opentrail.verification.result import ChainSummary, VerifyResult
+from opentrail.verification.source import TrailSource
+from opentrail.verification.tally import ChainTally, ChangedMeanwhile, OnFinding
+from opentrail.verification.worker_processes import GrowingChecks, ProcessChecks, can_fork, open_checks
+
+_READERS: Final = 24  # threads that list and read digests ahead, where a source answers after a while
+_CHAINS_AT_ONCE: Final = 8  # there, too
+_STOP_SECONDS: Final = 0.2  # how soon a wait hears of ``stop``
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far a verification has come."""
+
+    chains: int
+    chains_done: int
+    digests: int
+    digests_done: int
+    log_files: int
+    log_bytes: int
+
+
+class VerificationStopped(OpentrailError):  # noqa: N818  it did what it was told
+    """The verification was stopped before its end."""
+
+
+class Verification:
+    """One run over ``source``.  ``clock`` gives monotonic seconds, ``checked_at`` is the moment for the record.
+
+    ``beside`` are findings about the source itself; they are told first.
+    """
+
+    def __init__(
+        self,
+        source: TrailSource,
+        request: VerifyRequest,
+        public_keys: Iterable[PublicKey],
+        *,
+        on_finding: OnFinding,
+        checked_at: datetime,
+        clock: Callable[[], float],
+        resumed: Checkpoint | None = None,
+        beside: Iterable[Finding] = (),
+    ) -> None:
+        self._beside = beside
+        self._source = source
+        self._request = request
+        self._public_keys = {key.fingerprint: key for key in public_keys}
+        self._run = run_of(source.name, request, self._public_keys.values())
+        if resumed is not None and resumed.run != self._run:
+            raise OpentrailError("the checkpoint is of another verification: of another source, time, filter or keys")
+        self._resumed = resumed or Checkpoint(run=self._run)
+        self._user_on_finding = on_finding
+        self._checked_at = checked_at
+        self._clock = clock
+        self._started = clock()
+        self._is_stopping = False
+        self._lock = threading.Lock()
+        self._codes: Counter[FindingCode] = Counter()
+        self._history = LoggingHistory()
+        self._discovery = Discovery(chains=(), undigested=())
+        self._tallies: dict[TrailFolder, ChainTally] = {}
+        self._finished: dict[TrailFolder, FinishedChain] = dict(self._resumed.finished)
+        self._summaries: dict[TrailFolder, ChainSummary] = {}
+
+    def run(self) -> VerifyResult:
+        """Verify.  Raises ``StoreError`` when the source fails for good, ``VerificationStopped`` after ``stop``."""
+        is_slow = self._source.reads_at_once > 1  # to answer: threads are of use
+        checks = self._open_checks()
+        ahead: ReadAhead = ThreadReadAhead(_READERS) if is_slow else NoReadAhead()
+        try:
+            self._discovery = find_chains(self._source, self._request)
+            for finding in self._beside:
+                self._on_finding(None, finding)
+            for folder in self._discovery.undigested:
+                message = "log files lie here, and no digest"
+                self._on_finding(None, found(FindingCode.NO_DIGESTS, digest_prefix(folder), message))
+            work = partial(self._verify_chain, checks=checks, ahead=ahead)
+            threads = _CHAINS_AT_ONCE if is_slow else 1
+            _run_all(work, self._discovery.chains, threads=threads, stop=lambda: self._is_stopping)
+            for finding in self._history.finish():
+                self._on_finding(None, finding)
+        finally:
+            checks.close()
+            ahead.close()
+        return VerifyResult(
+            source=self._source.name,
+            start=self._request.start,
+            end=self._request.end,
+            checked_at=self._checked_at,
+            chains=tuple(self._summaries[chain.trail] for chain in self._discovery.chains),
+            findings=dict(self._codes),
+            seconds=self._seconds(),
+        )
+
+    def stop(self) -> None:
+        """Let ``run`` end soon, with ``VerificationStopped``; from a signal handler or any thread."""
+        self._is_stopping = True
+
+    def checkpoint(self) -> Checkpoint:
+        """How far it has come, when ``run`` has ended."""
+        with self._lock:
+            finished, tallies = dict(self._finished), dict(self._tallies)
+        chains = dict(self._resumed.partial)
+        chains |= {trail: partial for trail, tally in tallies.items() if (partial := tally.partial()) is not None}
+        return Checkpoint(
+            run=self._run,
+            seconds=self._seconds(),
+            finished=finished,
+            partial={trail: chain for trail, chain in chains.items() if trail not in finished},
+        )
+
+    def progress(self) -> Progress:
+        """How far it has come, now."""
+        with self._lock:
+            tallies = list(self._tallies.values())
+            chains = self._discovery.chains
+            done = len(self._summaries)
+        return Progress(
+            chains=len(chains),
+            chains_done=done,
+            digests=sum(chain.digests for chain in chains),
+            digests_done=sum(tally.digests_done for tally in tallies),
+            log_files=sum(tally.log_files for tally in tallies),
+            log_bytes=sum(tally.log_bytes for tally in tallies),
+        )
+
+    def _open_checks(self) -> Checks:
+        source, jobs = self._source, self._request.jobs
+        if jobs == 1 or not can_fork():
+            return open_checks(source, threads=max(jobs, source.reads_at_once))
+        if source.reads_at_once > 1:
+            return ProcessChecks(source, jobs)  # now, before there are threads
+        return GrowingChecks(source, jobs)
+
+    def _verify_chain(self, chain: FoundChain, checks: Checks, ahead: ReadAhead) -> None:
+        """Verify one chain, or take it from the checkpoint."""
+        trail = chain.trail
+        finished = self._resumed.finished.get(trail)
+        if finished is not None:
+            self._take_finished(finished)
+            return
+        bucket = self._request.original_bucket or self._source.bucket
+        bucket = bucket or find_bucket(self._source, trail, self._request)
+        tally = self._new_tally(trail, bucket, self._resumed.partial.get(trail))
+        try:
+            self._walk(tally, bucket, checks, ahead)
+        except ChangedMeanwhile:
+            tally = self._new_tally(trail, bucket, None)
+            self._walk(tally, bucket, checks, ahead)
+        self._end_chain(tally.summary(), tally.finished())
+
+    def _take_finished(self, chain: FinishedChain) -> None:
+        """What the chain's walk would have told."""
+        trail = chain.summary.trail
+        for finding in chain.findings:
+            self._on_finding(trail, finding)
+        with self._lock:
+            if trail.folder.region == trail.home_region:
+                self._history.add_read(trail.folder)
+            for span in chain.summary.stopped:
+                self._history.add_gap(trail, Hole(start=span.start, end=span.end, is_damage=False))
+            for change in chain.changes:
+                list(self._history.add_change(change))  # what it finds has been told
+        self._end_chain(chain.summary, chain)
+
+    def _new_tally(self, trail: TrailFolder, bucket: str, resumed: PartialChain | None) -> ChainTally:
+        tally = ChainTally(
+            trail,
+            bucket=bucket,
+            on_finding=self._on_finding,
+            on_change=self._add_change,
+            with_events=self._request.with_events,
+            resumed=resumed,
+        )
+        with self._lock:
+            self._tallies[trail] = tally
+        return tally
+
+    def _walk(self, tally: ChainTally, bucket: str, checks: Checks, ahead: ReadAhead) -> None:
+        tasks: list[LogFileTask] = []
+        submit = partial(self._submit, tally, checks)
+        walk = walk_chain(
+            self._source,
+            tally.trail,
+            self._request,
+            self._public_keys,
+            bucket=bucket,
+            history=self._history,
+            ahead=ahead,
+        )
+        for item in walk:
+            if isinstance(item, FetchLogFile):
+                file = item.file
+                other = "" if file.bucket == bucket else file.bucket
+                task = LogFileTask(other, file.key, file.hash_value, item.with_changes, self._request.with_events)
+                if not tally.skip(task):
+                    tasks.append(task)
+                    if len(tasks) == BATCH_FILES:
+                        submit(tasks)
+            elif isinstance(item, DigestReading):
+                tally.add_reading(item)
+                self._check_stop(tally)
+            else:
+                submit(tasks)  # findings stay behind the log files that the walk named before them
+                tally.add(item)
+        submit(tasks)
+        tally.end_skipping()
+        checks.finish()
+        self._check_stop(tally)
+        candidates = tally.moved.candidates()
+        for key, hash_value in zip(candidates, ahead.map(self._hash, candidates), strict=True):
+            for finding in tally.moved.compare(key, hash_value):
+                tally.add(finding)
+
+    def _hash(self, key: str) -> str:
+        try:
+            return hash_log_file(self._source.read_chunks(key))
+        except NoSuchObject:
+            return ""
+
+    def _submit(self, tally: ChainTally, checks: Checks, tasks: list[LogFileTask]) -> None:
+        if tasks:
+            batch = tuple(tasks)
+            tasks.clear()
+            checks.submit(batch, tally.add_batch(batch))
+            self._check_stop(tally)
+
+    def _check_stop(self, tally: ChainTally) -> None:
+        if tally.error is not None:
+            raise tally.error
+        if self._is_stopping:
+            raise VerificationStopped("the verification was stopped")
+
+    def _end_chain(self, summary: ChainSummary, finished: FinishedChain | None) -> None:
+        with self._lock:
+            self._summaries[summary.trail] = summary
+            if finished is not None:
+                self._finished[summary.trail] = finished
+
+    def _on_finding(self, trail: TrailFolder | None, finding: Finding) -> None:
+        with self._lock:
+            self._codes[finding.code] += 1
+            self._user_on_finding(trail, finding)
+
+    def _add_change(self, change: TrailChange) -> list[Finding]:
+        with self._lock:
+            return list(self._history.add_change(change))
+
+    def _seconds(self) -> float:
+        return self._resumed.seconds + self._clock() - self._started
+
+
+def _run_all(
+    work: Callable[[FoundChain], None], chains: Iterable[FoundChain], *, threads: int, stop: Callable[[], bool]
+) -> None:
+    """Call ``work`` for each chain, ``threads`` at once (1: in this one).  Raises what the first failure raised."""
+    if threads == 1:
+        for chain in chains:
+            work(chain)
+        return
+    waiting: SimpleQueue[FoundChain] = SimpleQueue()
+    ended: SimpleQueue[BaseException | None] = SimpleQueue()
+    for chain in chains:
+        waiting.put(chain)
+    count = waiting.qsize()
+    for _ in range(min(threads, count)):
+        threading.Thread(target=_run_some, args=(work, waiting, ended), daemon=True).start()
+    while count:
+        try:
+            error = ended.get(timeout=_STOP_SECONDS)
+        except Empty:
+            if stop():
+                raise VerificationStopped("the verification was stopped") from None
+            continue
+        if error is not None:
+            raise error
+        count -= 1
+
+
+def _run_some(
+    work: Callable[[FoundChain], None],
+    waiting: SimpleQueue[FoundChain],
+    ended: SimpleQueue[BaseException | None],
+) -> None:
+    """What one of the threads does."""
+    with suppress(Empty):
+        while True:
+            chain = waiting.get_nowait()
+            try:
+                work(chain)
+            except BaseException as error:  # noqa: BLE001  the thread's boundary: it is raised where it is waited for
+                ended.put(error)
+                return
+            ended.put(None)

@@ -1,0 +1,264 @@
+"""A trail in a folder: a bucket of Opentrail's local store, or a plain copy as ``aws s3 sync`` leaves it.
+
+Rules:
+
+* In a bucket of the local store names are escaped and metadata lie beside the data (``stores.local_names``,
+  ``stores.local_sidecars``); in a plain copy a name is a key's component as it is, and there are no metadata.  The
+  first folder that holds files says which it is.
+* No symbolic link below the root is followed, whatever a digest or a listing says: every folder is opened from the one
+  above it.  A link, a pipe or a device is listed like a file, and is not there when it is read.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from opentrail.core.errors import ConfigError, NoSuchObject, StoreError
+from opentrail.stores.local_names import FILE, META, WORK_FOLDER, EntryKind, format_path, parse_name, sidecar_path
+from opentrail.stores.local_sidecars import decode_sidecar, foreign_entry, mark_of, match_entry
+from opentrail.verification.source import ObjectTooLarge, SourceObject, user_metadata
+
+_PIECE_BYTES: Final = 1024 * 1024
+_FOLDERS_OPEN: Final = 64  # a thread's: the log and digest folders of a few days
+_LOOKED_AT: Final = 64  # folders, to find the first that holds files
+_FILE_FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # a pipe must not hold the reader
+_FOLDER_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_SIDECAR_BYTES: Final = 256 * 1024
+_Entry = tuple[bytes, bool, str]  # the keys' first bytes, whether it is a folder, path
+
+
+class FolderSource:
+    """The files below ``root``.  ``bucket`` is the bucket that they are a copy of, where that is known."""
+
+    reads_at_once: Final = 1
+
+    def __init__(self, root: str, *, bucket: str = "") -> None:
+        self.name = root
+        self.bucket = bucket
+        folder = Path(root).absolute()
+        self._root = str(folder).rstrip("/") + "/"
+        if not folder.is_dir():
+            raise ConfigError(f"{root}: there is no such folder")
+        self._local = threading.local()
+        self.keeps_metadata = self._is_store()
+        self._path_of: Callable[[str], str] = format_path if self.keeps_metadata else _plain_path
+
+    def list_keys(self, prefix: str, *, start_after: str = "") -> Iterator[str]:
+        """Every file below ``prefix``, as a key, in byte order; one folder in memory at a time."""
+        wanted, after = prefix.encode(), start_after.encode()
+        above = wanted[: wanted.rfind(b"/") + 1]
+        stack = [iter(self._entries(above))]
+        while stack:
+            entry = next(stack[-1], None)
+            if entry is None:
+                stack.pop()
+                continue
+            first, is_folder, _ = entry
+            if not is_folder:
+                if first.startswith(wanted) and first > after:
+                    yield first.decode("utf-8", "surrogateescape")
+            elif (first.startswith(wanted) or wanted.startswith(first)) and (first > after or after.startswith(first)):
+                stack.append(iter(self._entries(first)))
+
+    def list_folders(self, prefix: str) -> list[str]:
+        """The folders in ``prefix``."""
+        return [
+            first.decode("utf-8", "surrogateescape")
+            for first, is_folder, _ in self._entries(prefix.encode())
+            if is_folder
+        ]
+
+    def read(self, key: str, *, limit: int) -> SourceObject:
+        """The file's bytes, and its metadata where the folder keeps them."""
+        path = self._find_path(key)
+        descriptor, status = self._open(key, path)
+        try:
+            with _store_errors(key):
+                data = _read_to(descriptor, expected=status.st_size, limit=limit)
+        finally:
+            os.close(descriptor)
+        if len(data) > limit:
+            raise ObjectTooLarge(key, limit)
+        if not self.keeps_metadata:
+            return SourceObject(data=data)
+        return SourceObject(data=data, metadata=self._metadata(path, status))
+
+    def read_chunks(self, key: str) -> Iterator[bytes]:
+        """The file's bytes in pieces."""
+        descriptor, status = self._open(key, self._find_path(key))
+        if status.st_size >= _PIECE_BYTES:
+            return _pieces(key, descriptor)
+        try:
+            with _store_errors(key):
+                return iter((_read_to(descriptor, expected=status.st_size, limit=_PIECE_BYTES),))
+        finally:
+            os.close(descriptor)
+
+    def sibling(self, bucket: str) -> None:
+        """A folder is one bucket."""
+
+    def reopen(self) -> None:
+        """The descriptors of folders can be shared."""
+
+    def close(self) -> None:
+        """Close this thread's folders; the process's end closes the others'."""
+        for descriptor in self._folders().values():
+            os.close(descriptor)
+        self._folders().clear()
+
+    def _is_store(self) -> bool:
+        """Whether the first folder that holds files holds metadata too."""
+        waiting = [self._root]
+        for _ in range(_LOOKED_AT):
+            if not waiting:
+                return False
+            folder = waiting.pop()
+            try:
+                with os.scandir(folder) as entries:
+                    found = list(entries)
+            except OSError:
+                continue
+            if any(entry.name.endswith(META) for entry in found):
+                return True
+            if any(entry.is_file(follow_symlinks=False) for entry in found):
+                return False
+            folders = sorted(entry.path for entry in found if entry.is_dir(follow_symlinks=False))
+            waiting += [path for path in folders if not path.endswith("/" + WORK_FOLDER)]
+        return False
+
+    def _find_path(self, key: str) -> str:
+        try:
+            return self._path_of(key)
+        except ValueError:
+            raise NoSuchObject(key) from None
+
+    def _open(self, key: str, path: str) -> tuple[int, os.stat_result]:
+        for name in (path, path + FILE) if self.keeps_metadata else (path,):
+            folder, _, file = name.rpartition("/")
+            try:
+                descriptor = os.open(file, _FILE_FLAGS, dir_fd=self._open_folder(folder))
+            except OSError as error:
+                if _is_absent(error):
+                    continue
+                raise StoreError(f"{key!r}: {error.strerror}", retryable=False) from error
+            status = os.fstat(descriptor)
+            if stat.S_ISREG(status.st_mode):
+                return descriptor, status
+            os.close(descriptor)
+        raise NoSuchObject(key)
+
+    def _folders(self) -> dict[str, int]:
+        folders: dict[str, int] | None = getattr(self._local, "folders", None)
+        if folders is None:
+            folders = self._local.folders = {}
+        return folders
+
+    def _open_folder(self, path: str) -> int:
+        """A descriptor of the folder, opened from the root down without following a link.  Raises ``OSError``."""
+        folders = self._folders()
+        found = folders.get(path)
+        if found is not None:
+            return found
+        if path:
+            above, _, name = path.rpartition("/")
+            descriptor = os.open(name, _FOLDER_FLAGS | os.O_NOFOLLOW, dir_fd=self._open_folder(above))
+        else:
+            descriptor = os.open(self._root, _FOLDER_FLAGS)
+        if len(folders) >= _FOLDERS_OPEN:
+            os.close(folders.pop(next(iter(folders))))
+        folders[path] = descriptor
+        return descriptor
+
+    def _metadata(self, path: str, status: os.stat_result) -> dict[str, str]:
+        folder, _, file = sidecar_path(path).rpartition("/")
+        try:
+            descriptor = os.open(file, _FILE_FLAGS, dir_fd=self._open_folder(folder))
+        except OSError:
+            return {}
+        try:
+            entries = decode_sidecar(_read_to(descriptor, expected=_SIDECAR_BYTES, limit=_SIDECAR_BYTES))
+        except OSError:
+            return {}
+        finally:
+            os.close(descriptor)
+        mark = mark_of(status)
+        return user_metadata((match_entry(entries, mark) or foreign_entry(entries, mark)).metadata)
+
+    def _entries(self, above: bytes) -> list[_Entry]:
+        """What lies in the folder whose keys start with ``above``, in the order of its keys."""
+        parse = parse_name if self.keeps_metadata else _parse_plain
+        try:
+            path = self._path_of(above[:-1].decode("utf-8", "surrogateescape")) if above else ""
+            descriptor = os.open(".", _FOLDER_FLAGS, dir_fd=self._open_folder(path))
+        except ValueError:
+            return []
+        except OSError as error:
+            if _is_absent(error):
+                return []
+            raise StoreError(f"list {above!r}: {error.strerror}", retryable=False) from error
+        found: list[_Entry] = []
+        try:
+            with _store_errors(above.decode("utf-8", "replace")), os.scandir(descriptor) as entries:
+                for entry in entries:
+                    if self.keeps_metadata and entry.name.startswith("."):
+                        continue  # a sidecar, mostly: half of the files
+                    is_folder = entry.is_dir(follow_symlinks=False)
+                    parsed = parse(entry.name, is_folder=is_folder)
+                    if parsed is not None and parsed[1] is not EntryKind.MORE:
+                        first = above + parsed[0] + (b"/" if is_folder else b"")
+                        found.append((first, is_folder, entry.name))
+        finally:
+            os.close(descriptor)
+        found.sort()
+        return found
+
+
+def _plain_path(key: str) -> str:
+    """The path of ``key`` in a plain copy.  Raises ``ValueError`` when no file there can have it."""
+    if "\0" in key or any(part in ("", ".", "..") for part in key.split("/")):
+        raise ValueError(key)
+    return key
+
+
+def _parse_plain(name: str, *, is_folder: bool) -> tuple[bytes, EntryKind] | None:
+    return name.encode("utf-8", "surrogateescape"), EntryKind.FOLDER if is_folder else EntryKind.FILE
+
+
+def _read_to(descriptor: int, *, expected: int, limit: int) -> bytes:
+    """The bytes of a file that should have ``expected``; at most one more than ``limit``."""
+    data = os.read(descriptor, min(expected, limit) + 1)
+    while expected < len(data) <= limit:  # it grew; a short read is the end of a file
+        more = os.read(descriptor, min(_PIECE_BYTES, limit + 1 - len(data)))
+        if not more:
+            break
+        data += more
+    return data
+
+
+def _pieces(key: str, descriptor: int) -> Iterator[bytes]:
+    try:
+        with _store_errors(key):
+            while data := os.read(descriptor, _PIECE_BYTES):
+                yield data
+    finally:
+        os.close(descriptor)
+
+
+def _is_absent(error: OSError) -> bool:
+    """Whether nothing that could be read lies there: links, sockets and impossible names are nothing."""
+    return error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENXIO)
+
+
+@contextmanager
+def _store_errors(what: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(f"{what!r}: {error.strerror or error}", retryable=False) from error

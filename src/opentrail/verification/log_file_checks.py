@@ -1,0 +1,262 @@
+"""Checking log files: here, in threads, or in processes; batch by batch, results as they come.
+
+Three ways with one meaning (``Checks``): ``InlineChecks`` where reading costs a processor's time alone,
+``ThreadChecks`` where a source answers after a while, ``ProcessChecks`` (``worker_processes``), whose workers use one
+of the two.  Rules: so many batches are under way and no more, so that memory is bounded; a log file that the source
+refuses is a finding; a source that fails and might do better later fails the batch.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from queue import SimpleQueue
+from typing import Final, NamedTuple, Protocol
+
+from opentrail.core.digests import DigestedLogFile
+from opentrail.core.errors import NoSuchObject, StoreError
+from opentrail.core.findings import Finding, FindingCode, found
+from opentrail.core.logging_changes import TrailChange
+from opentrail.core.object_checks import LogFileReading, read_log_file
+from opentrail.verification.source import TrailSource
+
+BATCH_FILES: Final = 16
+_LARGE_BYTES: Final = 128 * 1024  # as they lie there: a megabyte of records or more
+_LONGEST_KEY: Final = 2048  # characters: no store has longer ones, whatever a digest says
+
+
+class LogFileTask(NamedTuple):
+    """A log file to check.  ``bucket`` is "" for the source's own."""
+
+    bucket: str
+    key: str
+    hash_value: str
+    with_changes: bool = False  # look for calls that changed a trail
+    with_events: bool = False  # read its events
+
+
+class LogFileResult(NamedTuple):
+    """What there is to say of a log file: the ``number``th of its batch."""
+
+    number: int
+    finding: Finding | None = None
+    changes: tuple[TrailChange, ...] = ()
+    event_ids: bytes = b""
+
+
+class BatchResult(NamedTuple):
+    """What became of a batch: bytes read (as they lie there), and what there is to say of some of its log files."""
+
+    bytes_read: int
+    results: tuple[LogFileResult, ...]
+
+
+_Checked = tuple[int, LogFileReading]  # bytes as they lie there
+
+
+OnChecked = Callable[[BatchResult | StoreError], None]  # called once for a batch, from any thread; must not raise
+
+
+class Checks(Protocol):
+    """Where log files are checked."""
+
+    def submit(self, tasks: tuple[LogFileTask, ...], done: OnChecked) -> None:
+        """Check a batch; waits while too many are under way.  Raises ``StoreError`` when nothing can be checked."""
+        ...
+
+    def finish(self) -> None:
+        """Wait for all batches.  Raises ``StoreError`` when nothing can be checked."""
+        ...
+
+    def close(self) -> None:
+        """Let go of what is under way."""
+        ...
+
+
+class InlineChecks:
+    """One after the other, at once."""
+
+    def __init__(self, source: TrailSource) -> None:
+        self._sources = Sources(source)
+
+    def submit(self, tasks: tuple[LogFileTask, ...], done: OnChecked) -> None:
+        """Check, and tell."""
+        try:
+            results = [check_task(self._sources, task) for task in tasks]
+        except StoreError as error:
+            done(error)
+        else:
+            done(_batch_result(results))
+
+    def finish(self) -> None:
+        """All is done."""
+
+    def close(self) -> None:
+        """There is nothing under way."""
+
+
+class ThreadChecks:
+    """So many at once as the source can answer, in threads that end with the process."""
+
+    def __init__(self, source: TrailSource, threads: int) -> None:
+        self._sources = Sources(source)
+        self._room = threading.Semaphore(max(2, 2 * threads // BATCH_FILES + 1))
+        self._tasks: SimpleQueue[tuple[_ThreadBatch, int] | None] = SimpleQueue()
+        self._state = threading.Condition()
+        self._under_way = 0  # batches
+        self._threads = [threading.Thread(target=self._work, daemon=True) for _ in range(threads)]
+        for thread in self._threads:
+            thread.start()
+
+    def submit(self, tasks: tuple[LogFileTask, ...], done: OnChecked) -> None:
+        """Give a batch to the threads."""
+        self._room.acquire()
+        with self._state:
+            self._under_way += 1
+        batch = _ThreadBatch(tasks, done)
+        for number in range(len(tasks)):
+            self._tasks.put((batch, number))
+
+    def finish(self) -> None:
+        """Wait for the threads."""
+        with self._state:
+            self._state.wait_for(lambda: not self._under_way)
+
+    def close(self) -> None:
+        """Let the threads go when they have done what they are at."""
+        for _ in self._threads:
+            self._tasks.put(None)
+
+    def _work(self) -> None:
+        while (given := self._tasks.get()) is not None:
+            batch, number = given
+            result: _Checked | StoreError
+            try:
+                result = check_task(self._sources, batch.tasks[number])
+            except StoreError as error:
+                result = error
+            if batch.put(number, result):
+                self._room.release()
+                with self._state:
+                    self._under_way -= 1
+                    self._state.notify_all()
+
+
+class _ThreadBatch:
+    """A batch whose files are checked by several threads."""
+
+    def __init__(self, tasks: tuple[LogFileTask, ...], done: OnChecked) -> None:
+        self.tasks = tasks
+        self._done = done
+        self._results: list[_Checked] = [(0, LogFileReading())] * len(tasks)
+        self._error: StoreError | None = None
+        self._left = len(tasks)
+        self._lock = threading.Lock()
+
+    def put(self, number: int, result: _Checked | StoreError) -> bool:
+        """Keep a result; whether it was the last, and has been told."""
+        with self._lock:
+            if isinstance(result, StoreError):
+                self._error = result
+            else:
+                self._results[number] = result
+            self._left -= 1
+            if self._left:
+                return False
+        self._done(self._error or _batch_result(self._results))
+        return True
+
+
+class Sources:
+    """A source and its siblings, each opened once."""
+
+    def __init__(self, source: TrailSource) -> None:
+        self.large = threading.Semaphore()
+        self._lock = threading.Lock()
+        self._by_bucket: dict[str, TrailSource | None] = {"": source}
+
+    def find(self, bucket: str) -> TrailSource | None:
+        """Where the objects of ``bucket`` are read; None where it is not at hand."""
+        found = self._by_bucket.get(bucket)
+        if found is not None or bucket in self._by_bucket:
+            return found
+        with self._lock:
+            own = self._by_bucket[""]
+            assert own is not None, "it was given"
+            return self._by_bucket.setdefault(bucket, own.sibling(bucket))
+
+
+def check_task(sources: Sources, task: LogFileTask) -> _Checked:
+    """Check one log file: the bytes that were read, and what they are.
+
+    Raises ``StoreError`` when the source failed, and may do better later.
+    """
+    try:
+        try:
+            return _check(sources, task)
+        except StoreError as error:
+            if not error.retryable:
+                raise
+            return _check(sources, task)  # what broke within a body; all else the source itself has tried again
+    except StoreError as error:
+        if error.retryable:
+            raise
+        return _unreachable(task, f"cannot be read: {error}")
+
+
+def _check(sources: Sources, task: LogFileTask) -> _Checked:
+    source = sources.find(task.bucket)
+    if source is None:
+        return _unreachable(task, f"lies in the bucket {task.bucket}, which is not at hand")
+    chunks: Iterable[bytes] | None
+    counter = _Counter(sources.large)
+    file = DigestedLogFile(
+        bucket=task.bucket, key=task.key, hash_value=task.hash_value, newest_event_time=None, oldest_event_time=None
+    )
+    try:
+        chunks = counter.count(source.read_chunks(task.key)) if len(task.key) <= _LONGEST_KEY else None
+    except NoSuchObject:
+        chunks = None
+    try:
+        reading = read_log_file(file, chunks, with_changes=task.with_changes, with_events=task.with_events)
+    finally:
+        counter.close()
+    return counter.bytes, reading
+
+
+def _batch_result(checked: Iterable[_Checked]) -> BatchResult:
+    total = 0
+    results = []
+    for number, (size, reading) in enumerate(checked):
+        total += size
+        if reading.finding is not None or reading.changes or reading.event_ids:
+            results.append(LogFileResult(number, reading.finding, reading.changes, reading.event_ids))
+    return BatchResult(total, tuple(results))
+
+
+class _Counter:
+    """Counts bytes on their way, and lets one large file after the other through: its content may be kept whole."""
+
+    def __init__(self, large: threading.Semaphore) -> None:
+        self.bytes = 0
+        self._large = large
+        self._is_large = False
+
+    def count(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
+        """The same chunks."""
+        for chunk in chunks:
+            self.bytes += len(chunk)
+            if self.bytes > _LARGE_BYTES and not self._is_large:
+                self._large.acquire()
+                self._is_large = True
+            yield chunk
+
+    def close(self) -> None:
+        """The file is done with."""
+        if self._is_large:
+            self._large.release()
+
+
+def _unreachable(task: LogFileTask, message: str) -> _Checked:
+    finding = found(FindingCode.LOG_FILE_UNREACHABLE, task.key, message, bucket=task.bucket)
+    return 0, LogFileReading(finding=finding)

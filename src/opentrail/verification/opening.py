@@ -1,0 +1,100 @@
+"""Sources by what a person calls them.
+
+s3://bucket[/prefix]    gs://bucket[/prefix]    az://container[/prefix]    FILE.zip (evidence)    FOLDER
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from opentrail.core.errors import ConfigError
+from opentrail.core.findings import Finding
+from opentrail.core.public_keys import PublicKey
+from opentrail.verification.copied_source import CopiedSource
+from opentrail.verification.folder_source import FolderSource
+from opentrail.verification.result import Span
+from opentrail.verification.source import TrailSource
+
+_REMOTE_READS: Final = 32
+_REMOTE: Final = ("gs", "az")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceOptions:
+    """How to open a source; what is empty is as the environment says."""
+
+    endpoint_url: str = ""
+    profile: str = ""
+    aws_region: str = ""
+    is_signed: bool = True
+    original: str = ""  # BUCKET[/PREFIX]: the source is a copy of it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenedSource:
+    """A source, and the prefix below which it is to be looked at."""
+
+    source: TrailSource
+    prefix: str = ""
+    span: Span | None = None  # of a bundle: what it holds whole
+    public_keys: tuple[PublicKey, ...] = ()  # that a bundle brings
+    findings: Iterable[Finding] = ()  # about the bundle itself
+
+
+def open_source(text: str, options: SourceOptions) -> OpenedSource:
+    """Open what ``text`` names.  Raises ``ConfigError``, ``FormatError``."""
+    scheme, colon, rest = text.partition("://")
+    if not colon:
+        opened = _open_path(text)
+    elif scheme == "file":
+        opened = _open_path(rest)
+    else:
+        bucket, _, prefix = rest.partition("/")
+        if not bucket:
+            raise ConfigError(f"{text}: write {scheme}://BUCKET[/PREFIX]")
+        if prefix and not prefix.endswith("/"):
+            prefix += "/"
+        opened = OpenedSource(source=_open_bucket(text, scheme, bucket, options), prefix=prefix)
+    if not options.original:
+        return opened
+    bucket, _, original_prefix = options.original.removeprefix("s3://").partition("/")
+    if original_prefix and not original_prefix.endswith("/"):
+        original_prefix += "/"
+    copied = CopiedSource(opened.source, prefix=opened.prefix, bucket=bucket, original_prefix=original_prefix)
+    return replace(opened, source=copied, prefix=original_prefix)
+
+
+def _open_path(text: str) -> OpenedSource:
+    if not Path(text).is_file():
+        return OpenedSource(source=FolderSource(text))
+    from opentrail.verification.bundle_source import BundleSource  # noqa: PLC0415  only for a bundle
+
+    bundle = BundleSource(text)
+    span = Span(start=bundle.header.start, end=bundle.header.end)
+    return OpenedSource(source=bundle, span=span, public_keys=bundle.public_keys(), findings=bundle.check())
+
+
+def _open_bucket(text: str, scheme: str, bucket: str, options: SourceOptions) -> TrailSource:
+    if scheme == "s3":
+        from opentrail.verification.s3_settings import read_aws_settings  # noqa: PLC0415  only for a bucket
+        from opentrail.verification.s3_source import S3Source  # noqa: PLC0415
+
+        settings = read_aws_settings(
+            service="s3",
+            profile=options.profile,
+            region=options.aws_region,
+            endpoint_url=options.endpoint_url,
+            is_signed=options.is_signed,
+        )
+        return S3Source(settings, bucket, name=text)
+    if scheme in _REMOTE:
+        from opentrail.stores.opening import open_store  # noqa: PLC0415  obstore costs its import
+        from opentrail.verification.store_source import StoreSource  # noqa: PLC0415
+
+        opening = partial(open_store, f"{scheme}://{bucket}")
+        return StoreSource(opening, name=text, bucket=bucket, reads_at_once=_REMOTE_READS)
+    raise ConfigError(f"{text}: a source is s3://, gs:// or az://, a folder, or an evidence bundle")

@@ -1,0 +1,152 @@
+"""Public keys for a verification: out of a file, or asked for once and kept in a file.
+
+Rules: a file is what ``ListPublicKeys`` answers (``core.public_keys``), so ``aws cloudtrail list-public-keys`` makes
+one too.  What an endpoint answered is cached for each region with the time that was asked for; a question that lies
+within it, or is asked within the hour, is not asked again.  A cache that cannot be read or written is none.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+from opentrail.core.errors import ConfigError, FormatError, StoreError
+from opentrail.core.public_keys import PublicKey, decode_public_keys, encode_public_keys
+from opentrail.verification.output_file import replaced
+
+MAX_FILE_BYTES: Final = 16 * 1024 * 1024
+FIRST_KEYS: Final = datetime(2013, 11, 1, tzinfo=UTC)  # CloudTrail's own beginning
+_FRESH: Final = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyQuestion:
+    """Which keys are wanted: of ``regions``, valid at any time from ``start`` to ``end`` (aware)."""
+
+    endpoint_url: str  # of CloudTrail; "": as the environment says
+    profile: str = ""
+    regions: tuple[str, ...]
+    start: datetime
+    end: datetime
+
+
+def read_public_keys(path: Path) -> tuple[PublicKey, ...]:
+    """The keys in the file at ``path``.  Raises ``ConfigError``."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise ConfigError(f"--public-keys {path}: {error.strerror}") from None
+    if len(data) > MAX_FILE_BYTES:
+        raise ConfigError(f"--public-keys {path}: the file has more than {MAX_FILE_BYTES} bytes")
+    try:
+        return decode_public_keys(data)
+    except FormatError as error:
+        raise ConfigError(f"--public-keys {path}: {error}") from None
+
+
+def write_public_keys(path: Path, keys: Iterable[PublicKey]) -> None:
+    """Write ``keys`` to the file at ``path``, whole or not at all.  Raises ``StoreError``."""
+    with replaced(path) as file:
+        file.write(encode_public_keys(keys))
+
+
+def ask_public_keys(question: KeyQuestion, *, now: datetime, cache: Path | None) -> tuple[PublicKey, ...]:
+    """The keys, out of the cache folder ``cache`` where it has them, else from the endpoint, once a region.
+
+    Raises ``ConfigError`` when the endpoint cannot be asked.
+    """
+    found: dict[tuple[str, bytes], PublicKey] = {}
+    client = None
+    for region in question.regions:
+        path = _cache_path(cache, question, region) if cache else None
+        keys = _cached(path, question, now) if path else None
+        if keys is None:
+            client = client or _Client(question)
+            keys = client.ask(region)
+            if path is not None:
+                _keep(path, keys, question, now)
+        found |= {(key.fingerprint, key.value): key for key in keys}
+    return tuple(found.values())
+
+
+def default_cache(environ: Mapping[str, str]) -> Path | None:
+    """The folder for answers of endpoints; None where the user has no home."""
+    base = environ.get("XDG_CACHE_HOME") or (f"{environ['HOME']}/.cache" if environ.get("HOME") else "")
+    return Path(base) / "opentrail" / "public-keys" if base else None
+
+
+class _Client:
+    """Asks CloudTrail's endpoints through botocore."""
+
+    def __init__(self, question: KeyQuestion) -> None:
+        from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415  once, when nothing is cached
+        from botocore.session import Session  # noqa: PLC0415
+
+        self._question = question
+        self._faults: tuple[type[Exception], ...] = (BotoCoreError, ClientError)
+        self._session = Session(profile=question.profile or None)
+
+    def ask(self, region: str) -> tuple[PublicKey, ...]:
+        """Every key of the region.  Raises ``ConfigError``."""
+        question = self._question
+        try:
+            client: Any = self._session.create_client(
+                "cloudtrail", region_name=region, endpoint_url=question.endpoint_url or None
+            )
+            listed: list[Mapping[str, Any]] = []
+            asked: dict[str, Any] = {"StartTime": question.start, "EndTime": question.end}
+            while True:
+                answer = client.list_public_keys(**asked)
+                listed += answer.get("PublicKeyList", [])
+                if not answer.get("NextToken"):
+                    break
+                asked["NextToken"] = answer["NextToken"]
+        except self._faults as error:
+            raise ConfigError(f"the public keys of {region} cannot be asked for: {error}") from None
+        return tuple(_key(entry) for entry in listed)
+
+
+def _key(entry: Mapping[str, Any]) -> PublicKey:
+    return PublicKey(
+        value=entry["Value"],
+        fingerprint=entry["Fingerprint"],
+        validity_start=entry["ValidityStartTime"],
+        validity_end=entry["ValidityEndTime"],
+    )
+
+
+def _cache_path(cache: Path, question: KeyQuestion, region: str) -> Path:
+    endpoint = question.endpoint_url or os.environ.get("AWS_ENDPOINT_URL", "")
+    text = f"{endpoint}\n{question.profile}\n{os.environ.get('AWS_ACCESS_KEY_ID', '')}\n{region}"
+    return cache / f"{region}-{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
+
+
+def _cached(path: Path, question: KeyQuestion, now: datetime) -> tuple[PublicKey, ...] | None:
+    with suppress(OSError, ValueError, KeyError, TypeError, FormatError):
+        data = path.read_bytes()
+        asked = json.loads(data)["asked"]
+        start, end, at = (datetime.fromisoformat(asked[name]) for name in ("start", "end", "at"))
+        if start <= question.start and (question.end <= end or now - at < _FRESH):
+            return decode_public_keys(data)
+    return None
+
+
+def _keep(path: Path, keys: tuple[PublicKey, ...], question: KeyQuestion, now: datetime) -> None:
+    document = json.loads(encode_public_keys(keys))
+    document["asked"] = {
+        "start": question.start.isoformat(),
+        "end": min(question.end, now).isoformat(),
+        "at": now.isoformat(),
+    }
+    with suppress(OSError, StoreError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replaced(path) as file:
+            file.write(json.dumps(document, indent=1).encode())

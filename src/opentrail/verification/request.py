@@ -1,0 +1,40 @@
+"""What is to be verified."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from opentrail.core.layout import TrailFolder
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifyRequest:
+    """Which digests are in view and what else is known; an empty filter lets all through.
+
+    ``start`` and ``end`` (aware; None: no bound) hold for ``digestEndTime``, both included.
+    """
+
+    start: datetime | None = None
+    end: datetime | None = None
+    prefix: str = ""  # look below this prefix alone ("" or ending in "/")
+    trail_name: str = ""
+    home_region: str = ""  # of the trail, as its digests' names have it
+    trail_account: str = ""  # the trail's owner; an organization's trail has folders of other accounts, too
+    account_ids: frozenset[str] = frozenset()
+    regions: frozenset[str] = frozenset()
+    original_bucket: str = ""  # the bucket that digests must name; "": the source's own, or the one that they do name
+    expected_until: datetime | None = None  # a digest must have been delivered that ends then or later
+    with_events: bool = False  # read every event, to find those that stand in two log files
+    jobs: int = 1  # processes that read and check
+
+    def wants(self, trail: TrailFolder) -> bool:
+        """Whether the filters let ``trail`` through."""
+        folder = trail.folder
+        return (
+            (not self.trail_name or trail.trail_name == self.trail_name)
+            and (not self.home_region or trail.home_region == self.home_region)
+            and (not self.trail_account or bool(folder.organization_id) or folder.account_id == self.trail_account)
+            and (not self.account_ids or folder.account_id in self.account_ids)
+            and (not self.regions or folder.region in self.regions)
+        )

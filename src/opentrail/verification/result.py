@@ -1,0 +1,186 @@
+"""The result of a verification: counts and a verdict for each chain and for the whole, and their JSON form.
+
+Rules: findings are streamed beside it and not kept in it, so that it stays small; what a finding means for the verdict
+is its code's ``Concern``.  ``docs/verify.md``, "JSON" describes the form.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Final
+
+from opentrail.core.events import format_time
+from opentrail.core.findings import RULES, Concern, Finding, FindingCode
+from opentrail.core.layout import TrailFolder
+
+EXIT_VALID: Final = 0
+EXIT_NOT_VALID: Final = 1
+EXIT_NOT_CHECKED: Final = 2
+
+
+class Verdict(StrEnum):
+    """What can be said of a chain, or of all of them; the worst that holds."""
+
+    VALID = "valid"
+    TAMPERED = "tampered"
+    INCOMPLETE = "incomplete"
+    NOT_CHECKED = "not-checked"
+
+
+def verdict_of(codes: Iterable[FindingCode]) -> Verdict:
+    """The worst that findings of these ``codes`` say."""
+    concerns = {RULES[code].concern for code in codes}
+    return next((verdict for concern, verdict in _VERDICTS.items() if concern in concerns), Verdict.VALID)
+
+
+_VERDICTS: Final[Mapping[Concern, Verdict]] = {  # worst first
+    Concern.INTEGRITY: Verdict.TAMPERED,
+    Concern.COMPLETENESS: Verdict.INCOMPLETE,
+    Concern.COVERAGE: Verdict.NOT_CHECKED,
+}
+
+EXIT_CODES: Final[Mapping[Verdict, int]] = {
+    Verdict.VALID: EXIT_VALID,
+    Verdict.TAMPERED: EXIT_NOT_VALID,
+    Verdict.INCOMPLETE: EXIT_NOT_VALID,
+    Verdict.NOT_CHECKED: EXIT_NOT_CHECKED,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """A span of time, from ``start`` to ``end`` (aware, UTC)."""
+
+    start: datetime
+    end: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObjectCounts:
+    """Digests or log files: how many were to be there, and how many are as they were delivered.
+
+    ``valid + invalid + missing + unchecked == total``.
+    """
+
+    total: int = 0
+    valid: int = 0
+    invalid: int = 0
+    missing: int = 0
+    unchecked: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChainSummary:
+    """One chain: the digests of one trail for one account and region, and the log files that they name."""
+
+    trail: TrailFolder
+    bucket: str  # the bucket that the digests were checked to be made for
+    digests: ObjectCounts
+    log_files: ObjectCounts
+    log_bytes: int  # of the log files that were read, as they lie there (compressed)
+    covered: Span | None  # from the first proven digest's start to the last one's end; None: nothing is proven
+    unproven: tuple[Span, ...] = ()  # within ``covered``, where no digest can be trusted
+    stopped: tuple[Span, ...] = ()  # within ``covered``, where none was made: logging or validation was off
+    findings: Mapping[FindingCode, int] = field(default_factory=dict)  # how many of each
+
+    @property
+    def verdict(self) -> Verdict:
+        """The worst that was found."""
+        return verdict_of(self.findings)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifyResult:
+    """The whole: every chain, and what was found outside of any."""
+
+    source: str
+    start: datetime | None  # as asked
+    end: datetime | None
+    checked_at: datetime
+    chains: tuple[ChainSummary, ...]
+    findings: Mapping[FindingCode, int]  # how many of each: of all chains and beside them
+    seconds: float  # of wall clock
+
+    @property
+    def verdict(self) -> Verdict:
+        """The worst that was found; nothing to verify is nothing verified."""
+        return verdict_of(self.findings) if self.chains or self.findings else Verdict.NOT_CHECKED
+
+    @property
+    def exit_code(self) -> int:
+        """0 valid, 1 tampered or incomplete, 2 could not be checked."""
+        return EXIT_CODES[self.verdict]
+
+
+def finding_document(finding: Finding) -> dict[str, Any]:
+    """A finding's JSON form."""
+    return {
+        "code": finding.code.value,
+        "severity": finding.severity.value,
+        "concern": finding.concern.value,
+        "key": finding.key,
+        "message": finding.message,
+        "details": dict(finding.details),
+    }
+
+
+def result_document(result: VerifyResult) -> dict[str, Any]:
+    """The result's JSON form, without the findings themselves."""
+    return {
+        "source": result.source,
+        "start": _time(result.start),
+        "end": _time(result.end),
+        "checkedAt": _time(result.checked_at),
+        "seconds": round(result.seconds, 3),
+        "verdict": result.verdict.value,
+        "exitCode": result.exit_code,
+        "findings": _findings_document(result.findings),
+        "chains": [chain_document(chain) for chain in result.chains],
+    }
+
+
+def chain_document(chain: ChainSummary) -> dict[str, Any]:
+    """A chain's JSON form."""
+    folder = chain.trail.folder
+    return {
+        "accountId": folder.account_id,
+        "region": folder.region,
+        "organizationId": folder.organization_id or None,
+        "prefix": folder.prefix,
+        "trailName": chain.trail.trail_name,
+        "homeRegion": chain.trail.home_region,
+        "bucket": chain.bucket,
+        "verdict": chain.verdict.value,
+        "digests": _counts_document(chain.digests),
+        "logFiles": _counts_document(chain.log_files),
+        "logBytes": chain.log_bytes,
+        "covered": _span_document(chain.covered) if chain.covered else None,
+        "unproven": [_span_document(span) for span in chain.unproven],
+        "stopped": [_span_document(span) for span in chain.stopped],
+        "findings": _findings_document(chain.findings),
+    }
+
+
+def _findings_document(counts: Mapping[FindingCode, int]) -> dict[str, int]:
+    return {code.value: count for code, count in sorted(counts.items())}
+
+
+def _counts_document(counts: ObjectCounts) -> dict[str, int]:
+    return {
+        "total": counts.total,
+        "valid": counts.valid,
+        "invalid": counts.invalid,
+        "missing": counts.missing,
+        "unchecked": counts.unchecked,
+    }
+
+
+def _span_document(span: Span) -> dict[str, str]:
+    return {"start": format_time(span.start), "end": format_time(span.end)}
+
+
+def _time(moment: datetime | None) -> str | None:
+    return format_time(moment) if moment else None

@@ -1,0 +1,278 @@
+"""What is known of a chain while it is verified: counts, and its findings in their order.
+
+Rules: findings leave in the order of the walk, however late the checks of log files end: what stands behind a batch
+that is under way waits for it.  What has left is what a checkpoint holds.  Calls may come from several threads.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import Counter, deque
+from collections.abc import Callable
+from datetime import datetime
+from typing import Final
+
+from opentrail.core.errors import StoreError
+from opentrail.core.event_ids import RecentEvents
+from opentrail.core.findings import RULES, Concern, Finding, FindingCode, Severity
+from opentrail.core.layout import TrailFolder
+from opentrail.core.logging_changes import TrailChange
+from opentrail.core.moved_files import MovedFiles
+from opentrail.core.object_checks import DigestReading
+from opentrail.verification.checkpoint import FinishedChain, PartialChain
+from opentrail.verification.log_file_checks import BatchResult, LogFileResult, LogFileTask
+from opentrail.verification.result import ChainSummary, ObjectCounts, Span
+
+MOST_KEPT: Final = 20_000  # findings of a chain, for a checkpoint; a chain with more is begun anew
+
+OnFinding = Callable[[TrailFolder | None, Finding], None]  # None: it is of no chain
+
+_DIGEST_ACCUSED: Final = frozenset(
+    code for code, rule in RULES.items() if code.startswith("digest-") and rule.severity is Severity.ERROR
+) - {FindingCode.DIGEST_MISSING}
+
+
+class ChangedMeanwhile(Exception):  # noqa: N818  not a failure: the chain is begun anew
+    """The digests do not say what they said when the checkpoint was made."""
+
+
+class _Batch:
+    """Log files whose checks are under way, or done."""
+
+    def __init__(self, tasks: tuple[LogFileTask, ...]) -> None:
+        self.tasks = tasks
+        self.result: BatchResult | None = None
+
+
+class ChainTally:
+    """The tally of ``trail``.  With ``resumed``, the log files that it names are told from there."""
+
+    def __init__(
+        self,
+        trail: TrailFolder,
+        *,
+        bucket: str,
+        on_finding: OnFinding,
+        on_change: Callable[[TrailChange], list[Finding]],
+        with_events: bool = False,
+        resumed: PartialChain | None = None,
+    ) -> None:
+        self.trail = trail
+        self.moved = MovedFiles()
+        self.error: StoreError | None = None
+        self.digests_done = 0  # also those that were gone
+        self.log_bytes = resumed.log_bytes if resumed else 0
+        self._bucket = bucket
+        self._on_finding = on_finding
+        self._on_change = on_change
+        self._events = RecentEvents() if with_events else None
+        self._lock = threading.Lock()
+        self._resumed = resumed
+        self._skipped = {result.number: result for result in resumed.results} if resumed else {}
+        self._waiting: deque[Finding | LogFileResult | _Batch] = deque()
+        self._fingerprint = hashlib.sha256()
+        self._log_files = 0  # whose findings have left
+        self._left: list[Finding] = []  # what a checkpoint needs: every finding, and what log files were ...
+        self._results: list[LogFileResult] = []  # ... with the number of the file in the chain
+        self._is_kept = True
+        self._codes: Counter[FindingCode] = Counter()
+        self._accused: set[str] = set()
+        self._digests_gone = 0  # were listed, and could not be read
+        self._digests_missing: set[str] = set()  # those, and those that were never listed
+        self._digests_unchecked = 0
+        self._files: Counter[str] = Counter()
+        self._start: datetime | None = None
+        self._end: datetime | None = None
+        self._unproven: list[Span] = []
+        self._stopped: list[Span] = []
+
+    @property
+    def log_files(self) -> int:
+        """How many log files are done with."""
+        return self._log_files
+
+    def add_reading(self, reading: DigestReading) -> None:
+        """A digest was read."""
+        self.digests_done += 1
+        if any(finding.code is FindingCode.DIGEST_MISSING for finding in reading.findings):
+            self._digests_gone += 1
+        elif reading.digest is not None and not reading.findings and not reading.key.backfill:
+            start, end = reading.digest.start_time, reading.digest.end_time
+            self._start = start if self._start is None else min(self._start, start)
+            self._end = end if self._end is None else max(self._end, end)
+
+    def add(self, finding: Finding) -> None:
+        """The walk found something."""
+        with self._lock:
+            self._waiting.append(finding)
+            self._flush()
+
+    def skip(self, task: LogFileTask) -> bool:
+        """Whether the log file was checked before the checkpoint.
+
+        Raises ``ChangedMeanwhile`` when the digests say otherwise now.
+        """
+        resumed = self._resumed
+        if resumed is None:
+            return False
+        with self._lock:
+            number = self._log_files
+            self._count_file(task)
+            result = self._skipped.get(number)
+            if result is not None:
+                self._waiting.append(result)
+            if self._log_files == resumed.log_files:
+                if self._fingerprint.hexdigest() != resumed.fingerprint:
+                    raise ChangedMeanwhile
+                self._resumed = None
+                self._flush()
+        return True
+
+    def end_skipping(self) -> None:
+        """The walk is at its end.  Raises ``ChangedMeanwhile`` when it named fewer log files than before."""
+        if self._resumed is not None and self._resumed.log_files:
+            raise ChangedMeanwhile
+        with self._lock:
+            self._resumed = None
+            self._flush()
+
+    def add_batch(self, tasks: tuple[LogFileTask, ...]) -> Callable[[BatchResult | StoreError], None]:
+        """Log files are being checked; what is returned takes the result."""
+        batch = _Batch(tasks)
+        with self._lock:
+            self._waiting.append(batch)
+
+        def done(result: BatchResult | StoreError) -> None:
+            with self._lock:
+                if isinstance(result, StoreError):
+                    self.error = self.error or result
+                    return
+                batch.result = result
+                self._flush()
+
+        return done
+
+    def partial(self) -> PartialChain | None:
+        """What a checkpoint needs to go on from here; None when there is nothing to go on from."""
+        with self._lock:
+            if self._resumed is not None:
+                return self._resumed
+            if not self._log_files or not self._is_kept or self._events is not None:
+                return None
+            return PartialChain(
+                trail=self.trail,
+                log_files=self._log_files,
+                fingerprint=self._fingerprint.hexdigest(),
+                log_bytes=self.log_bytes,
+                results=tuple(self._results),
+            )
+
+    def finished(self) -> FinishedChain | None:
+        """What a checkpoint holds of the chain when it is done; None when that is too much."""
+        if not self._is_kept:
+            return None
+        changes = tuple(change for result in self._results for change in result.changes)
+        return FinishedChain(summary=self.summary(), findings=tuple(self._left), changes=changes)
+
+    def summary(self) -> ChainSummary:
+        """The chain's part of the result."""
+        assert not self._waiting, "every batch is done"
+        read = self.digests_done - self._digests_gone
+        files = self._files
+        bad = sum(files.values())
+        return ChainSummary(
+            trail=self.trail,
+            bucket=self._bucket,
+            digests=ObjectCounts(
+                total=read + len(self._digests_missing),
+                valid=read - len(self._accused) - self._digests_unchecked,
+                invalid=len(self._accused),
+                missing=len(self._digests_missing),
+                unchecked=self._digests_unchecked,
+            ),
+            log_files=ObjectCounts(
+                total=self._log_files,
+                valid=self._log_files - bad,
+                invalid=files["invalid"],
+                missing=files["missing"],
+                unchecked=files["unchecked"],
+            ),
+            log_bytes=self.log_bytes,
+            covered=Span(start=self._start, end=self._end) if self._start and self._end else None,
+            unproven=tuple(self._unproven),
+            stopped=tuple(span for span in self._stopped if span not in self._unproven),
+            findings=dict(self._codes),
+        )
+
+    def _flush(self) -> None:
+        """Let go what waits for no batch."""
+        while self._waiting and self._resumed is None:
+            item = self._waiting[0]
+            if isinstance(item, Finding):
+                self._tell(item)
+            elif isinstance(item, LogFileResult):
+                self._tell_result(item, "")
+            elif item.result is None:
+                return
+            else:
+                self._flush_batch(item.tasks, item.result)
+            self._waiting.popleft()
+
+    def _flush_batch(self, tasks: tuple[LogFileTask, ...], result: BatchResult) -> None:
+        first = self._log_files
+        for task in tasks:
+            self._count_file(task)
+        self.log_bytes += result.bytes_read
+        for each in result.results:
+            self._tell_result(each._replace(number=first + each.number), tasks[each.number].key)
+
+    def _count_file(self, task: LogFileTask) -> None:
+        self._log_files += 1
+        self._fingerprint.update(f"{task.bucket}\n{task.key}\n{task.hash_value}\n".encode("utf-8", "surrogateescape"))
+
+    def _tell_result(self, result: LogFileResult, key: str) -> None:
+        """Tell what there is to say of a log file; ``result.number`` is its number in the chain."""
+        finding = result.finding
+        if self._is_kept:
+            self._results.append(result._replace(event_ids=b""))
+        if finding is not None:
+            if finding.concern is Concern.COVERAGE:
+                self._files["unchecked"] += 1
+            elif finding.code is FindingCode.LOG_FILE_MISSING:
+                self._files["missing"] += 1
+            elif finding.severity is Severity.ERROR:
+                self._files["invalid"] += 1
+            self._tell(finding)
+        for change in result.changes:
+            for further in self._on_change(change):
+                self._tell(further)
+        if self._events is not None:
+            for further in self._events.add(key, result.event_ids):
+                self._tell(further)
+
+    def _tell(self, finding: Finding) -> None:
+        code, details = finding.code, finding.details
+        self._codes[code] += 1
+        self.moved.add(finding)
+        if code is FindingCode.DIGEST_MISSING:
+            self._digests_missing.add(finding.key)
+        elif code is FindingCode.DIGEST_SIGNATURE_LOST:
+            self._digests_unchecked += 1
+        elif code in _DIGEST_ACCUSED:
+            self._accused.add(finding.key)
+        elif code is FindingCode.SPAN_UNPROVEN:
+            self._unproven.append(_span(details["start"], details["end"]))
+        elif code is FindingCode.CHAIN_STARTED and "previous_end" in details:
+            self._stopped.append(_span(details["previous_end"], details["start"]))
+        self._on_finding(self.trail, finding)
+        if self._is_kept:
+            self._left.append(finding)
+            if len(self._left) + len(self._results) > MOST_KEPT:
+                self._is_kept = False
+                self._left.clear()
+                self._results.clear()
+
+
+def _span(start: str, end: str) -> Span:
+    return Span(start=datetime.fromisoformat(start), end=datetime.fromisoformat(end))

@@ -1,0 +1,214 @@
+"""The fast driver finds what the plainest one finds, from whatever source and in however many processes."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from opentrail.core.findings import Finding, FindingCode
+from opentrail.core.layout import TrailFolder
+from opentrail.stores.chain_reader import validate_chain
+from opentrail.testing.sample_trail import BUCKET, FOLDER, TRAIL, Objects, SampleTrail, store_of
+from opentrail.testing.tamper_matrix import MATRIX, touch
+from opentrail.verification.checkpoint import Checkpoint, decode_checkpoint, encode_checkpoint
+from opentrail.verification.copied_source import CopiedSource
+from opentrail.verification.engine import Verification, VerificationStopped
+from opentrail.verification.folder_source import FolderSource
+from opentrail.verification.request import VerifyRequest
+from opentrail.verification.result import Verdict, VerifyResult
+from opentrail.verification.source import TrailSource
+from opentrail.verification.store_source import StoreSource
+
+NOW = datetime(2024, 5, 8, 12, tzinfo=UTC)
+
+
+class Run:
+    """A verification and what it told."""
+
+    def __init__(
+        self, source: TrailSource, trail: SampleTrail, *, resumed: Checkpoint | None = None, **wanted: Any
+    ) -> None:
+        self.found: list[Finding] = []
+        self.chains: set[TrailFolder | None] = set()
+        self.stop_after = -1
+        self.verification = Verification(
+            source,
+            VerifyRequest(**({"account_ids": frozenset({FOLDER.account_id})} | wanted)),
+            trail.public_keys(),
+            on_finding=self._add,
+            checked_at=NOW,
+            clock=time.monotonic,
+            resumed=resumed,
+        )
+
+    def _add(self, chain: TrailFolder | None, finding: Finding) -> None:
+        self.found.append(finding)
+        self.chains.add(chain)
+        if len(self.found) == self.stop_after:
+            self.verification.stop()
+
+    def run(self) -> VerifyResult:
+        return self.verification.run()
+
+
+def memory(objects: Objects, *, reads_at_once: int = 1) -> StoreSource:
+    return StoreSource(lambda: store_of(objects), name="memory", bucket=BUCKET, reads_at_once=reads_at_once)
+
+
+def plain(trail: SampleTrail, objects: Objects) -> list[Finding]:
+    store = store_of(objects)
+    return list(validate_chain(store, TRAIL, bucket=BUCKET, public_keys=trail.public_keys(), expected_until=trail.end))
+
+
+def shown(findings: list[Finding]) -> list[tuple[str, str, str]]:
+    return sorted((finding.code.value, finding.key, finding.message) for finding in findings)
+
+
+@pytest.mark.parametrize("name", sorted(MATRIX))
+def test_it_agrees_with_the_plain_driver_on_the_tamper_matrix(trail: SampleTrail, name: str) -> None:
+    objects = touch(trail, name, seed=1).objects
+    expected = shown(plain(trail, objects))
+    for reads_at_once in (1, 4):
+        run = Run(memory(objects, reads_at_once=reads_at_once), trail, expected_until=trail.end)
+        result = run.run()
+        found = [finding for finding in run.found if finding.code is not FindingCode.NO_DIGESTS or result.chains]
+        if result.chains:
+            assert shown(found) == expected, reads_at_once
+        else:
+            assert result.verdict is not Verdict.VALID
+        assert sum(result.findings.values()) == len(run.found)
+
+
+def test_processes_find_what_one_process_finds(
+    trail: SampleTrail, lay: Callable[[Objects], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("opentrail.verification.worker_processes._SMALL", 0)
+    objects = touch(trail, "all_kinds_at_once", seed=3).objects if "all_kinds_at_once" in MATRIX else trail.objects
+    folder = lay(objects)
+    alone = Run(FolderSource(str(folder)), trail, original_bucket=BUCKET, jobs=1)
+    together = Run(FolderSource(str(folder)), trail, original_bucket=BUCKET, jobs=2)
+    one, two = alone.run(), together.run()
+    assert alone.found == together.found, "in the same order, too"
+    assert one.chains == two.chains
+    assert one.findings == two.findings
+
+
+def test_an_untouched_trail_is_valid_and_counted(trail: SampleTrail, lay: Callable[[Objects], Path]) -> None:
+    run = Run(FolderSource(str(lay(trail.objects))), trail, account_ids=frozenset())
+    result = run.run()
+    assert result.verdict is Verdict.VALID, run.found
+    assert result.exit_code == 0
+    mine, foreign = result.chains
+    assert mine.trail == TRAIL
+    assert mine.bucket == BUCKET, "as the digests themselves say"
+    assert mine.digests.total == mine.digests.valid == len(trail.digests) + len(trail.backfills)
+    assert mine.log_files.valid == mine.log_files.total == sum(map(len, trail.files.values()))
+    assert mine.log_bytes > 0
+    assert mine.covered is not None
+    assert mine.covered.end == trail.end
+    assert len(mine.stopped) == 1, "it was stopped once"
+    assert foreign.trail.folder.account_id == "444455556666"
+
+
+def test_a_plain_copy_lets_the_newest_digest_go_unproven(trail: SampleTrail, tmp_path: Path) -> None:
+    for key, (data, _) in trail.objects.items():
+        path = tmp_path / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    run = Run(FolderSource(str(tmp_path)), trail)
+    result = run.run()
+    assert result.exit_code == 0, run.found
+    codes = {finding.code for finding in run.found}
+    assert FindingCode.METADATA_LOST in codes
+    assert FindingCode.DIGEST_SIGNATURE_LOST in codes
+
+
+def test_a_copy_elsewhere_is_checked_under_the_names_it_was_delivered_under(
+    trail: SampleTrail, lay: Callable[[Objects], Path]
+) -> None:
+    moved = {f"copies/of/{key.removeprefix('audit/')}": found for key, found in trail.objects.items()}
+    folder = FolderSource(str(lay(moved)))
+    source = CopiedSource(folder, prefix="copies/of/", bucket=BUCKET, original_prefix="audit/")
+    run = Run(source, trail, original_bucket=BUCKET)
+    assert run.run().exit_code == 0, run.found
+    assert list(source.list_keys("")) == sorted(trail.objects)
+    assert source.list_folders("") == ["audit/"]
+    after = sorted(trail.objects)[5]
+    assert list(source.list_keys("audit/", start_after=after)) == sorted(trail.objects)[6:]
+    assert list(source.list_keys("zoo/")) == []
+
+
+@pytest.mark.parametrize("stop_after", [1, 4, 9])
+def test_a_run_that_goes_on_ends_as_one_that_was_never_stopped(
+    trail: SampleTrail, monkeypatch: pytest.MonkeyPatch, stop_after: int
+) -> None:
+    monkeypatch.setattr("opentrail.verification.engine.BATCH_FILES", 3)
+    objects = {key: found for key, found in trail.objects.items() if not key.endswith("Q.json.gz")}
+    for key in sorted(key for key in objects if "/CloudTrail/" in key)[::5]:
+        objects[key] = (objects[key][0][:-3], {})
+    whole = Run(memory(objects), trail, account_ids=frozenset())
+    expected = whole.run()
+    stopped = Run(memory(objects), trail, account_ids=frozenset())
+    stopped.stop_after = stop_after
+    with pytest.raises(VerificationStopped):
+        stopped.run()
+    checkpoint = decode_checkpoint(encode_checkpoint(stopped.verification.checkpoint()))
+    assert checkpoint == stopped.verification.checkpoint() or checkpoint.seconds > 0
+    assert stop_after == 1 or checkpoint.partial or checkpoint.finished
+    again = Run(memory(objects), trail, account_ids=frozenset(), resumed=checkpoint)
+    result = again.run()
+    assert again.found == whole.found
+    assert result.chains == expected.chains
+    assert result.findings == expected.findings
+
+
+def test_a_chain_that_changed_meanwhile_is_begun_anew(trail: SampleTrail, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("opentrail.verification.engine.BATCH_FILES", 3)
+    damaged = dict(trail.objects)
+    for key in sorted(key for key in damaged if "/CloudTrail/" in key)[::5]:
+        damaged[key] = (damaged[key][0][:-3], {})
+    stopped = Run(memory(damaged), trail)
+    stopped.stop_after = 6
+    with pytest.raises(VerificationStopped):
+        stopped.run()
+    checkpoint = stopped.verification.checkpoint()
+    assert checkpoint.partial
+    without = {key: found for key, found in damaged.items() if key != trail.full_digest(0)}
+    fresh, again = Run(memory(without), trail), Run(memory(without), trail, resumed=checkpoint)
+    expected = fresh.run()
+    assert again.run().chains == expected.chains
+    assert again.found == fresh.found
+
+
+def test_a_checkpoint_of_another_run_is_refused(trail: SampleTrail) -> None:
+    checkpoint = Run(memory(trail.objects), trail).verification.checkpoint()
+    with pytest.raises(Exception, match="another verification"):
+        Run(memory(trail.objects), trail, start=NOW - timedelta(days=2), resumed=checkpoint)
+
+
+def test_what_lies_behind_links_is_not_read(trail: SampleTrail, lay: Callable[[Objects], Path], tmp_path: Path) -> None:
+    folder = lay(trail.objects)
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    log, digest = trail.files[trail.full_digest(2)][0], trail.digests[-1]
+    (folder / log).rename(outside / "log")
+    (folder / log).symlink_to(outside / "log")
+    (folder / digest).unlink()
+    os.mkfifo(folder / digest)
+    run = Run(FolderSource(str(folder)), trail, original_bucket=BUCKET)
+    result = run.run()
+    found = {(finding.code, finding.key) for finding in run.found}
+    assert (FindingCode.LOG_FILE_MISSING, log) in found
+    assert (FindingCode.DIGEST_MISSING, digest) in found
+    assert result.exit_code == 1
+
+
+def test_events_in_two_log_files_are_found_when_asked_for(trail: SampleTrail) -> None:
+    run = Run(memory(trail.objects), trail, with_events=True)
+    assert run.run().exit_code == 0

@@ -1,0 +1,177 @@
+"""``opentrail evidence`` and ``opentrail verify`` of what it makes, as a user runs them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from opentrail.cli.main import main
+from opentrail.core.public_keys import encode_public_keys
+from opentrail.keys.rsa_files import RsaKeyFiles
+from opentrail.testing.static_bucket import bucket_of_folder, serving
+from opentrail.testing.trail_generator import GeneratedTrail, LocalFolder, TrailPlan, generate_trail
+
+PLAN = TrailPlan(hours=30, files_per_hour=2, records_per_file=2, regions=("eu-west-1", "us-east-1"))
+OPENTRAIL = str(Path(sys.executable).with_name("opentrail"))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("trail")
+
+
+@pytest.fixture(scope="module")
+def trail(folder: Path) -> GeneratedTrail:
+    trail = generate_trail(PLAN, LocalFolder(folder / "bucket"), RsaKeyFiles(folder / "keys"))
+    (folder / "keys.json").write_bytes(encode_public_keys(trail.all_public_keys()))
+    return trail
+
+
+@pytest.fixture
+def words(trail: GeneratedTrail, folder: Path, tmp_path: Path) -> list[str]:
+    span = ["--start", f"{trail.start:%Y-%m-%dT%H:%M:%SZ}", "--end", "2024-05-06T20:00:00Z"]
+    keys = ["--public-keys", str(folder / "keys.json"), "--jobs", "1"]
+    return ["evidence", str(folder / "bucket"), *span, *keys, "-o", str(tmp_path / "case.zip")]
+
+
+def test_a_bundle_verifies_alone(words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 0
+    said = capsys.readouterr().out
+    assert "2 chains, 41 digests and 82 log files that are as delivered" in said
+    assert "what it holds is valid" in said
+    assert main(["verify", str(tmp_path / "case.zip"), "--jobs", "1", "--json"]) == 0
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert [chain["logFiles"]["valid"] for chain in result["chains"]] == [40, 42]
+    assert [path.name for path in tmp_path.iterdir()] == ["case.zip"]
+    with zipfile.ZipFile(tmp_path / "case.zip") as archive:
+        assert json.loads(archive.read("report.json"))["result"]["verdict"] == "valid"
+        assert b"Everything that was checked is as it was delivered" in archive.read("report.html")
+        assert b"opentrail verify case.zip" in archive.read("README.txt")
+
+
+def test_its_own_keys_are_named_and_others_are_taken_instead(
+    words: list[str], trail: GeneratedTrail, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == 0
+    assert main(["verify", str(tmp_path / "case.zip"), "--jobs", "1"]) == 0
+    said = capsys.readouterr().err
+    assert all(key.fingerprint in said for key in trail.all_public_keys()), "keys of the bundle prove little"
+    others = RsaKeyFiles(tmp_path / "others")
+    others.signer("eu-west-1", now=trail.start)
+    (tmp_path / "others.json").write_bytes(encode_public_keys(others.list("eu-west-1")))
+    assert (
+        main(["verify", str(tmp_path / "case.zip"), "--jobs", "1", "--public-keys", str(tmp_path / "others.json")]) == 1
+    )
+    assert "digest-key-unknown" in capsys.readouterr().out
+
+
+def test_damage_is_packed_and_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plan = TrailPlan(hours=6, files_per_hour=2, records_per_file=2)
+    trail = generate_trail(plan, LocalFolder(tmp_path / "bucket"), RsaKeyFiles(tmp_path / "keys"))
+    (tmp_path / "keys.json").write_bytes(encode_public_keys(trail.all_public_keys()))
+    chain = trail.chains[0]
+    gone = chain.log_files[chain.digests[2]][1]
+    (tmp_path / "bucket" / gone).unlink()
+    words = ["--start", "2024-05-06", "--end", "2024-05-07", "--public-keys", str(tmp_path / "keys.json")]
+    words += ["--jobs", "1", "-o", str(tmp_path / "case.zip")]
+    assert main(["evidence", str(tmp_path / "bucket"), *words]) == 1
+    assert "log-file-missing: 1" in capsys.readouterr().out
+    assert main(["verify", str(tmp_path / "case.zip"), "--jobs", "1"]) == 1
+    assert gone in capsys.readouterr().out
+    with zipfile.ZipFile(tmp_path / "case.zip") as archive:
+        assert gone.encode() in archive.read("report.html")
+
+
+def test_a_changed_bundle_is_found(words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 0
+    path = tmp_path / "case.zip"
+    data = bytearray(path.read_bytes())
+    data[data.index(b"To check it")] ^= 1
+    path.write_bytes(data)
+    capsys.readouterr()
+    assert main(["verify", str(path), "--jobs", "1"]) == 1
+    assert "bundle-contradicts-manifest" in capsys.readouterr().out
+
+
+def test_a_file_that_is_there_is_not_replaced_unasked(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "case.zip").write_bytes(b"precious")
+    assert main(words) == 2
+    assert "--force" in capsys.readouterr().err
+    assert (tmp_path / "case.zip").read_bytes() == b"precious"
+    assert main([*words, "--force"]) == 0
+    assert zipfile.is_zipfile(tmp_path / "case.zip")
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"--end": None}, "--start and --end"),
+        ({"--start": "2030-01-01", "--end": "2030-01-02"}, "nothing of a trail lies there"),
+        ({"--public-keys": "nowhere.json"}, "nowhere.json"),
+        ({"-o": "nowhere/case.zip"}, "nowhere/case.zip"),
+    ],
+)
+def test_what_cannot_be_made_is_refused_and_leaves_nothing(
+    words: list[str], changes: dict[str, str | None], told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in changes.items():
+        at = words.index(name)
+        words[at : at + 2] = [] if value is None else [name, value]
+    assert main(words) == 2
+    assert told in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def _environment(url: str) -> dict[str, str]:
+    return {
+        "PATH": os.environ["PATH"],
+        "AWS_ENDPOINT_URL": url,
+        "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
+        "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+        "AWS_DEFAULT_REGION": "eu-west-1",
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+
+
+def test_a_bucket_makes_the_bundle_that_its_folder_makes(
+    words: list[str], trail: GeneratedTrail, folder: Path, tmp_path: Path
+) -> None:
+    assert main(words) == 0
+    bucket = bucket_of_folder(folder / "bucket", PLAN.bucket, trail.all_public_keys())
+    with serving(bucket) as url:
+        command = [OPENTRAIL, "evidence", f"s3://{PLAN.bucket}", *words[2:-1], str(tmp_path / "s3.zip")]
+        done = subprocess.run(command, env=_environment(url), capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    with zipfile.ZipFile(tmp_path / "case.zip") as one, zipfile.ZipFile(tmp_path / "s3.zip") as other:
+        assert one.namelist() == other.namelist()
+        for name in one.namelist():
+            if name.startswith(("objects/", "metadata/", "public-keys")):
+                assert one.read(name) == other.read(name), name
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_it_leaves_nothing(
+    number: signal.Signals, words: list[str], trail: GeneratedTrail, folder: Path, tmp_path: Path
+) -> None:
+    bucket = bucket_of_folder(folder / "bucket", PLAN.bucket, trail.all_public_keys())
+    with serving(bucket, delay_seconds=0.3) as url:
+        command = [OPENTRAIL, "evidence", f"s3://{PLAN.bucket}", *words[2:]]
+        running = subprocess.Popen(command, env=_environment(url), stderr=subprocess.DEVNULL)
+        for _ in range(1000):
+            if list(tmp_path.iterdir()):
+                break
+            time.sleep(0.01)
+        running.send_signal(number)
+        assert running.wait(30) == 130
+    assert list(tmp_path.iterdir()) == []

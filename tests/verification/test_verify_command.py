@@ -1,0 +1,247 @@
+"""``opentrail verify`` as its users call it: exit codes, output, options, Ctrl-C, and S3 as a source."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from opentrail.cli.main import main
+from opentrail.core.policy.log_bucket_policy import log_bucket_policy
+from opentrail.core.public_keys import decode_public_keys, encode_public_keys
+from opentrail.testing.live_server import LiveServer
+from opentrail.testing.sample_trail import BUCKET, TRAIL, TRAIL_ARN, Objects, SampleTrail
+from opentrail.testing.tamper_matrix import touch
+
+Lay = Callable[[Objects], Path]
+
+
+@pytest.fixture
+def keys(trail: SampleTrail, tmp_path: Path) -> Path:
+    path = tmp_path / "keys.json"
+    path.write_bytes(encode_public_keys(trail.public_keys()))
+    return path
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    live = LiveServer(tmp_path_factory.mktemp("live") / "data")
+    live.start()
+    yield live
+    live.end()
+
+
+def verify(*words: str | Path, env: dict[str, str] | None = None, cwd: Path | None = None) -> Any:
+    quiet = {name: value for name, value in os.environ.items() if not name.startswith(("OPENTRAIL_", "AWS_"))}
+    return subprocess.run(
+        [sys.executable, "-m", "opentrail.cli.main", "verify", *map(str, words)],
+        env={**quiet, "AWS_EC2_METADATA_DISABLED": "true", **(env or {})},
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_a_whole_trail_is_valid(trail: SampleTrail, lay: Lay, keys: Path) -> None:
+    done = verify(lay(trail.objects), "--public-keys", keys, "--original-bucket", BUCKET)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.endswith("VALID: all that was delivered is here, as it was delivered\n")
+    assert "111122223333" in done.stdout
+    assert "444455556666" in done.stdout, "every chain that is found"
+
+
+def test_a_damaged_log_file_is_named(trail: SampleTrail, lay: Lay, keys: Path) -> None:
+    log = trail.files[trail.full_digest(3)][0]
+    objects = {**trail.objects, log: (trail.objects[log][0][:-1] + b"\x7f", trail.objects[log][1])}
+    done = verify(lay(objects), "--public-keys", keys)
+    assert done.returncode == 1
+    assert log in done.stdout
+    assert done.stdout.splitlines()[-1].startswith("TAMPERED")
+
+
+def test_a_missing_log_file_makes_it_incomplete(trail: SampleTrail, lay: Lay, keys: Path) -> None:
+    objects = {key: found for key, found in trail.objects.items() if key != trail.files[trail.full_digest(3)][0]}
+    done = verify(lay(objects), "--public-keys", keys, "--trail-arn", TRAIL_ARN)
+    assert done.returncode == 1
+    assert done.stdout.splitlines()[-1].startswith("INCOMPLETE")
+    assert "444455556666" not in done.stdout, "another account's trail"
+
+
+def test_nothing_to_verify_is_not_valid(tmp_path: Path, keys: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    done = verify(tmp_path / "empty", "--public-keys", keys)
+    assert done.returncode == 2
+    assert "no chain of digests was found" in done.stdout
+
+
+def test_json_is_a_line_for_each_finding_and_one_for_the_result(trail: SampleTrail, lay: Lay, keys: Path) -> None:
+    log = trail.files[trail.full_digest(3)][0]
+    objects = {**trail.objects, log: (b"", {})}
+    done = verify(
+        lay(objects), "--public-keys", keys, "--json", "--region", "eu-west-1", "--account-id", "111122223333"
+    )
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    *findings, result = lines
+    assert result["type"] == "result"
+    assert result["verdict"] == "tampered"
+    assert result["exitCode"] == done.returncode == 1
+    (chain,) = result["chains"]
+    assert chain["trailName"] == TRAIL.trail_name
+    assert chain["logFiles"]["invalid"] == 1
+    (bad,) = (finding for finding in findings if finding["severity"] == "error")
+    assert (bad["key"], bad["concern"], bad["chain"]["accountId"]) == (log, "integrity", "111122223333")
+    assert sum(result["findings"].values()) == len(findings)
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (("--start", "yesterday"), "--start: a time is expected"),
+        (("--start", "2024-05-08", "--end", "2024-05-07"), "--start must not be after --end"),
+        (("--trail-arn", "main"), "--trail-arn: a trail's ARN is expected"),
+        (("--account-id", "12"), "--account-id: an account ID of 12 digits"),
+        (("--jobs", "0"), "--jobs: a number of processes"),
+        (("--public-keys", "/nowhere/keys.json"), "--public-keys /nowhere/keys.json: No such file"),
+        (("--resume", "--resume-file", "/nowhere/x"), "--resume: /nowhere/x: No such file"),
+        (("--report", "report.pdf"), "report.pdf"),
+    ],
+)
+def test_what_an_option_cannot_be_is_said(
+    keys: Path, words: tuple[str, ...], text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["verify", str(keys.parent), "--public-keys", str(keys), *words]) == 2
+    assert text in capsys.readouterr().err
+
+
+def test_a_folder_needs_public_keys(trail: SampleTrail, lay: Lay) -> None:
+    done = verify(lay(trail.objects))
+    assert done.returncode == 2
+    assert "opentrail keys export" in done.stderr
+
+
+def test_options_come_from_variables_and_a_file(trail: SampleTrail, lay: Lay, keys: Path, tmp_path: Path) -> None:
+    config = tmp_path / "opentrail.toml"
+    config.write_text(f'port = 1\n[verify]\npublic-keys = "{keys}"\naccount-id = ["444455556666"]\njson = true\n')
+    folder = lay(trail.objects)
+    done = verify(folder, "--config", config)
+    assert [chain["accountId"] for chain in json.loads(done.stdout.splitlines()[-1])["chains"]] == ["444455556666"]
+    done = verify(folder, "--config", config, env={"OPENTRAIL_VERIFY_ACCOUNT_ID": "111122223333, 444455556666"})
+    assert len(json.loads(done.stdout.splitlines()[-1])["chains"]) == 2, "a variable beats the file"
+    config.write_text('[verify]\npublic-key = "x"\n')
+    done = verify(folder, "--config", config)
+    assert (done.returncode, "no option 'public-key'" in done.stderr) == (2, True)
+
+
+def test_a_span_of_time_is_verified_alone(trail: SampleTrail, lay: Lay, keys: Path) -> None:
+    damaged = dict(trail.objects)
+    damaged[trail.digests[2]] = (b"", damaged[trail.digests[2]][1])
+    folder = lay(damaged)
+    assert verify(folder, "--public-keys", keys).returncode == 1
+    assert verify(folder, "--public-keys", keys, "--start", "2024-05-07").returncode == 0
+    done = verify(folder, "--public-keys", keys, "--start", "2024-05-07", "--expect-until", "2024-06-01")
+    assert (done.returncode, "chain-cut-off" in done.stdout) == (1, True)
+
+
+def test_ctrl_c_leaves_a_resume_file_and_resume_ends_the_same(
+    trail: SampleTrail, lay: Lay, keys: Path, tmp_path: Path
+) -> None:
+    objects = touch(trail, "log_deleted", seed=4).objects
+    folder = lay(objects)
+    words = [str(folder), "--public-keys", str(keys), "--json", "--jobs", "1", "--original-bucket", BUCKET]
+    whole = verify(*words, cwd=tmp_path)
+    slow = "import sys, time; from opentrail.verification import log_file_checks as c; check = c._check\n"
+    slow += "def late(*given):\n    time.sleep(0.03); return check(*given)\n"
+    slow += "c._check = late; from opentrail.cli.main import main; sys.exit(main())"
+    process = subprocess.Popen(
+        [sys.executable, "-c", slow, "verify", *words], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    time.sleep(0.8)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 130, stderr
+    assert b"--resume goes on" in stderr
+    assert (tmp_path / "opentrail-verify.resume").exists()
+    again = verify(*words, "--resume", cwd=tmp_path)
+    assert again.returncode == whole.returncode
+    assert _without_times(again.stdout) == _without_times(whole.stdout)
+    assert not (tmp_path / "opentrail-verify.resume").exists()
+
+
+def _without_times(output: str) -> list[Any]:
+    lines = [json.loads(line) for line in output.splitlines()]
+    for name in ("checkedAt", "seconds"):
+        del lines[-1][name]
+    return lines
+
+
+def test_help_comes_at_once() -> None:
+    script = (
+        "import sys\nfrom opentrail.cli.main import main\n"
+        "try: main(['verify', '--help'])\nexcept SystemExit: pass\n"
+        "print(sorted(name for name in sys.modules if name.split('.')[0] in"
+        " ('cryptography', 'botocore', 'orjson', 'isal', 'obstore', 'asyncio')))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=30)
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert "--original-bucket BUCKET[/PREFIX]" in done.stdout
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_a_bucket_of_s3_is_a_source(trail: SampleTrail, keys: Path, server: LiveServer, jobs: str) -> None:
+    bucket = f"{BUCKET}-{jobs}"
+    s3 = server.client("s3", "us-east-1")
+    s3.create_bucket(Bucket=bucket)
+    log = trail.files[trail.full_digest(3)][0]
+    for key, (data, metadata) in trail.objects.items():
+        user = {name.removeprefix("x-amz-meta-"): text for name, text in metadata.items() if name.startswith("x-")}
+        s3.put_object(Bucket=bucket, Key=key, Body=data[:-1] if key == log else data, Metadata=user)
+    env = {name.upper(): value for name, value in server.root_key().items()}
+    words = (f"s3://{bucket}/audit", "--original-bucket", f"{BUCKET}/audit", "--endpoint-url", server.url)
+    done = verify(*words, "--public-keys", keys, "--jobs", jobs, "--json", env=env)
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert done.returncode == 1, done.stderr
+    assert [line["key"] for line in lines if line.get("severity") == "error"] == [log]
+    assert [chain["digests"]["valid"] for chain in lines[-1]["chains"]][1] == 1
+
+
+def test_keys_of_an_endpoint_are_asked_for_once_and_can_be_exported(server: LiveServer, tmp_path: Path) -> None:
+    bucket = "delivered"
+    s3, trails = server.client("s3", "us-east-1"), server.client("cloudtrail")
+    s3.create_bucket(Bucket=bucket)
+    s3.put_bucket_policy(Bucket=bucket, Policy=json.dumps(log_bucket_policy(bucket, account_ids=["*"])))
+    trails.create_trail(Name="main", S3BucketName=bucket, EnableLogFileValidation=True)
+    trails.start_logging(Name="main")
+    s3.list_buckets()
+    assert server.run("flush", "--digest").returncode == 0
+    env = {name.upper(): value for name, value in server.root_key().items()} | {"XDG_CACHE_HOME": str(tmp_path)}
+    done = verify(f"s3://{bucket}", "--endpoint-url", server.url, env=env)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (cached,) = (tmp_path / "opentrail" / "public-keys").iterdir()
+    exported = tmp_path / "keys.json"
+    assert server.run("keys", "export", "-o", str(exported)).returncode == 0
+    assert set(decode_public_keys(cached.read_bytes())) <= set(decode_public_keys(exported.read_bytes()))
+    folder = server.data / "objects" / bucket
+    assert verify(folder, "--public-keys", exported).returncode == 0
+    refused = verify("s3://not-there", "--endpoint-url", server.url, "--public-keys", exported, env=env)
+    assert (refused.returncode, "NoSuchBucket" in refused.stderr) == (2, True)
+
+
+def test_an_endpoint_that_nobody_answers_at_is_tried_again_and_then_named(
+    keys: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("opentrail.verification.aws_client._FIRST_PAUSE_SECONDS", 0.001)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    words = ("--endpoint-url", "http://127.0.0.1:1", "--public-keys", str(keys), "--jobs", "1")
+    assert main(["verify", "s3://bucket", *words]) == 2
+    assert "127.0.0.1:1" in capsys.readouterr().err
