@@ -14,6 +14,7 @@ import pytest
 from opentrail.journal.base import EntryKind
 from opentrail.journal.local import open_local_journal
 from opentrail.middleware import AuditLog, Credentials
+from opentrail.middleware.segments import find_events
 from opentrail.testing.live_server import LiveServer
 
 REGION = "us-east-1"
@@ -94,12 +95,11 @@ class Spooled:
 
     def events(self) -> list[dict[str, Any]]:
         """The ``eventData`` of what waits."""
-        from opentrail.middleware.spool import Place, _read_segment
-
         found = []
         for path in sorted(self.folder.glob("worker-*/*.spool")):
-            for event, _ in _read_segment(path, Place(1, 0), None):
-                found.append(json.loads(event.partition(b"\n")[2]))
+            with path.open("rb") as file:
+                for event, _, _ in find_events(file.fileno(), 0, path.stat().st_size):
+                    found.append(json.loads(event.partition(b"\n")[2]))
         return found
 
 

@@ -23,7 +23,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 
 from opentrail.core.errors import StorageError
 from opentrail.middleware import Credentials, UserIdentity, record_calls
-from opentrail.middleware.put_audit_events import AuditEvent, PutAuditEvents
+from opentrail.middleware.put_audit_events import PutAuditEvents, decode_event, encode_event
 from opentrail.testing.live_server import free_port
 
 Wait = Callable[..., None]
@@ -158,7 +158,7 @@ def test_an_event_of_which_an_answer_says_nothing_is_not_taken(answer: bytes) ->
             credentials=lambda: Credentials(access_key_id="AKIA", secret_access_key="secret"),
         )
         with pytest.raises(StorageError, match="not PutAuditEvents'"):
-            client.put([AuditEvent(id="mine", event_data="{}")])
+            client.put([decode_event(encode_event("mine", b"{}"))])
         client.close()
         server.shutdown()
 

@@ -15,8 +15,6 @@ from hypothesis import strategies as st
 from opentrail.core.errors import StorageError
 from opentrail.middleware.spool import Spool
 
-EVENTS = st.lists(st.binary(max_size=300), max_size=12)
-
 
 def drain(spool: Spool, *, advance: bool = True, max_events: int = 100, max_bytes: int = 1 << 20) -> list[bytes]:
     """Everything that waits."""
@@ -38,7 +36,7 @@ def drain(spool: Spool, *, advance: bool = True, max_events: int = 100, max_byte
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     rounds=st.lists(
-        st.tuples(st.lists(st.binary(max_size=300), max_size=12), st.booleans(), st.booleans()), max_size=6
+        st.tuples(st.lists(st.binary(min_size=1, max_size=300), max_size=12), st.booleans(), st.booleans()), max_size=6
     ),
     segment_bytes=st.sampled_from([1, 100, 1000]),
     number=st.uuids(),
@@ -133,12 +131,12 @@ def test_a_full_spool_refuses_until_something_is_delivered(tmp_path: Path) -> No
 def test_a_full_disk_keeps_nothing_of_the_event(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spool = Spool(tmp_path / "s")
     spool.append(b"one")
-    write = os.write
+    write = os.pwrite
 
-    def half(descriptor: int, data: bytes) -> int:
-        return write(descriptor, data[: len(data) // 2])
+    def half(descriptor: int, data: bytes, offset: int) -> int:
+        return write(descriptor, data[:5], offset)
 
-    monkeypatch.setattr(os, "write", half)
+    monkeypatch.setattr(os, "pwrite", half)
     with pytest.raises(StorageError):
         spool.append(b"two")
     monkeypatch.undo()
@@ -207,5 +205,117 @@ def test_nothing_is_lost_between_a_writer_and_a_reader(tmp_path: Path) -> None:
         found += drain(spool, max_events=7)
     writer.join()
     assert found == [b"%d" % number for number in range(count)]
+    assert spool.waiting_bytes == 0
+    spool.close()
+
+
+def test_damage_costs_the_damaged_event_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    events = [b'{"number": %d}' % number for number in range(9)]
+    spool = Spool(tmp_path / "s")
+    for event in events:
+        spool.append(event)
+    spool.close()
+    (segment,) = (tmp_path / "s").glob("*.spool")
+    whole = segment.read_bytes()
+    size = len(whole) // len(events)
+    for place in range(0, len(whole) - size, 4):  # the last event's end may be one that a crash has cut off
+        segment.write_bytes(whole[:place] + bytes([whole[place] ^ 0x55]) + whole[place + 1 :])
+        opened = Spool(tmp_path / "s", durable=False)
+        assert drain(opened, advance=False) == [each for each in events if each != events[place // size]]
+        opened.close()
+    assert "is damaged from byte 0 to 21" in caplog.text
+
+
+@pytest.mark.parametrize("place", [19, 30, 40, 45])
+def test_a_damaged_cursor_reads_again(tmp_path: Path, place: int) -> None:
+    spool = Spool(tmp_path / "s")
+    for event in (b"one", b"two", b"three"):
+        spool.append(event)
+    spool.advance(spool.read(1, 100))
+    spool.close()
+    cursor = tmp_path / "s" / "cursor"
+    text = bytearray(cursor.read_bytes())
+    text[place] = ord("7") if text[place] != ord("7") else ord("3")
+    cursor.write_bytes(text)
+    opened = Spool(tmp_path / "s")
+    assert drain(opened) == [b"one", b"two", b"three"]
+    opened.close()
+
+
+def test_room_that_a_killed_process_left_is_no_damage(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    spool = Spool(tmp_path / "s", segment_bytes=1)
+    spool.append(b"one")
+    spool.append(b"two")
+    spool.leave()  # as if killed
+    first, last = sorted((tmp_path / "s").glob("*.spool"))
+    assert last.stat().st_size > 100_000
+    first.write_bytes(first.read_bytes() + bytes(5000))  # killed before the room was cut off
+    opened = Spool(tmp_path / "s", segment_bytes=1)
+    assert last.stat().st_size == 11
+    assert drain(opened) == [b"one", b"two"]
+    assert caplog.text == ""
+    opened.close()
+
+
+def test_events_of_an_event_loop_share_a_write_and_are_told_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool = Spool(tmp_path / "s")
+    started, goes_on = threading.Event(), threading.Event()
+    syncs: list[int] = []
+
+    def slow(_descriptor: int) -> None:
+        syncs.append(1)
+        started.set()
+        assert goes_on.wait(10)
+
+    monkeypatch.setattr(os, "fdatasync", slow)
+    told: list[tuple[list[Any], StorageError | None]] = []
+    done = threading.Event()
+
+    def settle(waiters: Any, error: StorageError | None) -> None:
+        told.append((list(waiters), error))
+        if sum(len(each) for each, _ in told) == 10:
+            done.set()
+
+    spool.submit(b"0", settle, 0)
+    assert started.wait(10)
+    for number in range(1, 10):
+        spool.submit(b"%d" % number, settle, number)
+    assert told == []
+    assert spool.read(100, 100).events == (), "not before it is safe"
+    goes_on.set()
+    assert done.wait(10)
+    assert told == [([0], None), (list(range(1, 10)), None)]
+    assert len(syncs) == 2
+    spool.close()
+    with pytest.raises(StorageError, match="closed"):
+        spool.submit(b"x", settle, 10)
+    with pytest.raises(StorageError, match="closed"):
+        spool.append(b"x")
+
+
+def test_a_lone_thread_needs_no_other(tmp_path: Path) -> None:
+    """A server may run an application without threads of its own (uWSGI does)."""
+    before = threading.active_count()
+    spool = Spool(tmp_path / "s")
+    for number in range(5):
+        spool.append(b"%d" % number)
+    assert threading.active_count() == before
+    spool.close()
+
+
+def test_an_interrupted_write_stops_nobody_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spool = Spool(tmp_path / "s")
+
+    def interrupted(*_arguments: Any) -> int:
+        raise SystemExit("the worker's time is over")
+
+    monkeypatch.setattr(os, "pwrite", interrupted)
+    with pytest.raises(SystemExit):
+        spool.append(b"one")
+    monkeypatch.undo()
+    spool.append(b"two")
+    assert drain(spool) == [b"two"]
     assert spool.waiting_bytes == 0
     spool.close()

@@ -125,8 +125,8 @@ def test_a_failing_test_shows_what_came_nearest(pytester: pytest.Pytester) -> No
             "*1 event was recorded; nearest:",
             "*s3.amazonaws.com CreateBucket in us-east-1 by root: ok*",
             '*requestParameters.bucketName is "right", not "wrong"',
-            "*Opentrail recorded 1 events*",
-            "*recorded 1 times, not 0: Get[*]",
+            "*Opentrail recorded 1 event*",
+            "*recorded once, not 0: Get[*]",
             "*no event was recorded at all",
         ]
     )

@@ -15,12 +15,14 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Any, NoReturn
 from urllib.parse import parse_qs
 
+from opentrail.core.events import encode_json, format_time
 from opentrail.middleware.client_address import Network, client_address, parse_networks
 from opentrail.middleware.exchange import Exchange, UserIdentity
 from opentrail.middleware.fields import PLACES, Field, Lists, find, listed, parse_fields, pick
@@ -36,7 +38,11 @@ _VERSION = "1.0"  # of the form of ``eventData``
 
 def route_name(exchange: Exchange) -> str:
     """The event name that a route gives: ``create_order`` is CreateOrder, ``orders.list`` is List."""
-    name = exchange.route.name if exchange.route is not None else ""
+    return _camel_case(exchange.route.name) if exchange.route is not None else UNKNOWN_OPERATION
+
+
+@lru_cache(1024)  # more than most applications have routes
+def _camel_case(name: str) -> str:
     words = re.split(r"[^0-9A-Za-z]+", name.rpartition(".")[2])
     return "".join(word[:1].upper() + word[1:] for word in words) or UNKNOWN_OPERATION
 
@@ -106,13 +112,14 @@ class Api:
         identity = _ask(self.identity, exchange, None, mistakes, _describe_identity)
         request_id = exchange.headers.get(self.request_id_header.lower(), "")[:1024] if self.request_id_header else ""
         address = client_address(exchange.peer, exchange.headers.get("x-forwarded-for", ""), self._trusted)
-        answer = _json(exchange.response_body)
+        answer = _json(exchange.response_body) if exchange.response_body else None
+        failed = exchange.failed
         optional = {
             "userAgent": exchange.headers.get("user-agent", "")[:1024],
-            "requestParameters": pick(listed(self._parameters, name), _documents(exchange)),
-            "responseElements": {} if exchange.failed else pick(listed(self._responses, name), {"": answer}),
-            "errorCode": self._error_code(exchange, answer) if exchange.failed else "",
-            "errorMessage": find(answer, self.error_message)[:256] if exchange.failed and self.error_message else "",
+            "requestParameters": _pick_parameters(listed(self._parameters, name), exchange),
+            "responseElements": pick(listed(self._responses, name), {"": answer}) if answer and not failed else {},
+            "errorCode": self._error_code(exchange, answer) if failed else "",
+            "errorMessage": find(answer, self.error_message)[:256] if failed and self.error_message else "",
             "sourceIPAddress": address,
         }
         additional: dict[str, Any] = {"readOnly": exchange.is_read_only, "httpMethod": exchange.method[:32]}
@@ -123,7 +130,7 @@ class Api:
             "userIdentity": identity,
             "eventSource": self.event_source,
             "eventName": name,
-            "eventTime": f"{exchange.time:%Y-%m-%dT%H:%M:%SZ}",
+            "eventTime": format_time(exchange.time),
             "UID": request_id or uid,
             **{field_name: value for field_name, value in optional.items() if value},
             "recipientAccountId": account_id,
@@ -169,14 +176,30 @@ def _describe_identity(identity: UserIdentity | None) -> dict[str, Any]:
     return described
 
 
-def _documents(exchange: Exchange) -> dict[str, Any]:
-    """What the allow-list of parameters picks from, by place."""
-    query = {name: values if len(values) > 1 else values[0] for name, values in _parse_query(exchange.query).items()}
-    return {
-        "path": exchange.route.path_parameters if exchange.route is not None else {},
-        "query": query,
-        "body": _json(exchange.request_body),
-    }
+def _pick_parameters(fields: Sequence[Field], exchange: Exchange) -> dict[str, Any]:
+    """What is listed of a call's path, query and body; nothing is read where nothing is listed."""
+    return pick(fields, {place: _PLACES[place](exchange) for place in {each.place for each in fields}})
+
+
+def _path_parameters(exchange: Exchange) -> Mapping[str, Any]:
+    return exchange.route.path_parameters if exchange.route is not None else {}
+
+
+def _query_parameters(exchange: Exchange) -> dict[str, Any]:
+    if not exchange.query:
+        return {}
+    return {name: values if len(values) > 1 else values[0] for name, values in _parse_query(exchange.query).items()}
+
+
+def _body(exchange: Exchange) -> Any:
+    return _json(exchange.request_body) if exchange.request_body else None
+
+
+_PLACES: Mapping[str, Callable[[Exchange], Any]] = {
+    "path": _path_parameters,
+    "query": _query_parameters,
+    "body": _body,
+}
 
 
 def _parse_query(query: str) -> dict[str, list[str]]:
@@ -186,15 +209,18 @@ def _parse_query(query: str) -> dict[str, list[str]]:
         return {}
 
 
-def _json(body: bytes | None) -> Any:
-    try:
-        return json.loads(body, parse_constant=_refuse_constant) if body else None
-    except (ValueError, RecursionError):
-        return None
-
-
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON value")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)  # keeps long numbers as they are
+
+
+def _json(body: bytes) -> Any:
+    try:
+        return _DECODER.decode(body.decode("utf-8-sig"))
+    except (ValueError, RecursionError):
+        return None
 
 
 def _status_name(status: int) -> str:
@@ -222,6 +248,6 @@ def _fit(data: dict[str, Any], additional: dict[str, Any]) -> dict[str, Any]:
 def _size(value: Any) -> int:
     """The bytes of ``value`` as JSON, more than any limit where it is none."""
     try:
-        return len(json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8", "surrogatepass"))
-    except (TypeError, ValueError):
+        return len(encode_json(value))
+    except (TypeError, ValueError, RecursionError):
         return 1 << 30

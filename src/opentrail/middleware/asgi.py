@@ -14,17 +14,16 @@ Source: ASGI 3.0, "HTTP & WebSocket ASGI Message Format" and "Extensions" (zero 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from datetime import UTC, datetime
 from typing import Any
-from uuid import uuid4
 
 from opentrail.core.errors import StorageError
 from opentrail.middleware.api import Api
 from opentrail.middleware.audit_log import AuditLog
 from opentrail.middleware.exchange import ClientDisconnected, Exchange, ResponseInterrupted, Route
-from opentrail.middleware.recording import UNAVAILABLE, UNAVAILABLE_HEADERS, Capture, is_short_json, record
+from opentrail.middleware.identifiers import unique_id
+from opentrail.middleware.recording import UNAVAILABLE, UNAVAILABLE_HEADERS, Capture, is_short_json, record_on_loop
 from opentrail.middleware.routes import RouteOf, asgi_route, find_route
 
 Scope = MutableMapping[str, Any]
@@ -34,7 +33,6 @@ Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _BODIES = frozenset({"http.response.body", "http.response.zerocopysend", "http.response.pathsend"})
-_WRITERS = 32  # events that wait for the disk at a time; they share one wait
 
 
 class ASGIMiddleware:
@@ -45,7 +43,6 @@ class ASGIMiddleware:
         self._audit_log = audit_log
         self._api = api
         self._route = route
-        self._writers = ThreadPoolExecutor(_WRITERS, thread_name_prefix="opentrail-spool")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one call, or pass on what is none."""
@@ -56,7 +53,7 @@ class ASGIMiddleware:
             if self._audit_log.is_open:
                 self._audit_log.check()
             else:
-                await self._run(self._audit_log.check)
+                await asyncio.to_thread(self._audit_log.check)
         except StorageError:
             if self._audit_log.refuses:
                 await _refuse(send)  # before anything has happened
@@ -66,7 +63,7 @@ class ASGIMiddleware:
 
     async def record(self, exchange: Exchange, uid: str) -> bool:
         """Make the event of ``exchange`` safe; False where the call must be refused."""
-        return bool(await self._run(record, self._audit_log, self._api, exchange, uid))
+        return await record_on_loop(self._audit_log, self._api, exchange, uid)
 
     @property
     def api(self) -> Api:
@@ -76,9 +73,6 @@ class ASGIMiddleware:
     def route(self, scope: Scope) -> Route | None:
         """The route that the call of ``scope`` took."""
         return find_route(self._route, scope)
-
-    async def _run(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        return await asyncio.get_running_loop().run_in_executor(self._writers, function, *arguments)
 
 
 class _Call:
@@ -91,7 +85,7 @@ class _Call:
         self._receive = receive
         self._send = send
         self._time = datetime.now(UTC)
-        self._uid = str(uuid4())
+        self._uid = unique_id()
         self._headers = _headers(scope["headers"])
         wanted = api.reads_request_body and is_short_json(self._headers, api.max_body_bytes, needs_length=False)
         self._request = Capture(api.max_body_bytes if wanted else 0)
@@ -130,11 +124,8 @@ class _Call:
             return
         if message["type"] == "http.response.start":
             self._start, self._status = message, message["status"]
-            headers = _headers(message.get("headers", ()))
-            api = self._middleware.api
-            if api.reads_response_body and is_short_json(headers, api.max_body_bytes, needs_length=False):
-                self._response = Capture(api.max_body_bytes)
-                self._holds = is_short_json(headers, api.max_body_bytes, needs_length=True)
+            if self._middleware.api.reads_response_body:
+                self._capture_response(_headers(message.get("headers", ())))
             return
         last = message["type"] in _BODIES and not message.get("more_body", False)
         if self._start is None:
@@ -148,6 +139,12 @@ class _Call:
             return
         await self._release(None)
         self._finished = self._finished or last
+
+    def _capture_response(self, headers: Mapping[str, str]) -> None:
+        limit = self._middleware.api.max_body_bytes
+        if is_short_json(headers, limit, needs_length=False):
+            self._response = Capture(limit)
+            self._holds = is_short_json(headers, limit, needs_length=True)
 
     async def _release(self, error: BaseException | None) -> None:
         """Record the call as it stands, then send what was held back."""

@@ -19,16 +19,18 @@ import random
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
-from uuid import uuid4
 
 from opentrail.core.audit_events import MAX_CALL_BYTES
 from opentrail.core.channels import parse_channel_arn
 from opentrail.core.errors import ServiceFault, StorageError
+from opentrail.core.events import encode_json
+from opentrail.middleware.group_write import Settle
+from opentrail.middleware.identifiers import unique_id
 from opentrail.middleware.put_audit_events import (
     MAX_BYTES,
     MAX_EVENTS,
@@ -36,7 +38,9 @@ from opentrail.middleware.put_audit_events import (
     Credentials,
     PutAuditEvents,
     decode_event,
+    encode_event,
     environment_credentials,
+    split_calls,
 )
 from opentrail.middleware.spool import Batch, Spool
 
@@ -47,6 +51,7 @@ OnFailure = Literal["refuse", "pass"]
 _MAX_WORKERS = 1024
 _FIRST_PAUSE_SECONDS = 0.2
 _LONGEST_PAUSE_SECONDS = 30.0
+_GATHER_SECONDS = 0.1  # in which events gather to be delivered together
 _LOOK_AROUND_SECONDS = 30.0  # between two looks for what dead processes have left
 _MAX_REJECTED_BYTES = 16 << 20
 _NEVER_TAKEN = frozenset(
@@ -104,12 +109,21 @@ class AuditLog:
 
         Raises ``StorageError``, also for an event that no call could ever take along: it would hold up all others.
         """
-        event = AuditEvent(id=str(uuid4()), event_data=_encode(event_data))
-        if len(event.event_data) > MAX_CALL_BYTES:
-            text = f"an event has {len(event.event_data)} bytes; a call takes {MAX_CALL_BYTES} at most"
-            raise StorageError(text, retryable=False)
-        self._open().spool.append(event.encode())
-        return event.id
+        identifier = unique_id()
+        self._open().spool.append(encode_event(identifier, _encode(event_data)))
+        return identifier
+
+    def submit(self, event_data: Mapping[str, Any], settle: Settle, waiter: object) -> None:
+        """Make an event safe without waiting: ``settle`` is told of ``waiter``, among others (``GroupWrite.submit``).
+
+        Raises ``StorageError`` where the event is refused at once.
+        """
+        self._open().spool.submit(encode_event(unique_id(), _encode(event_data)), settle, waiter)
+
+    def count_unrecorded(self) -> None:
+        """Note that a call passed without its event."""
+        with self._lock:
+            self.unrecorded += 1
 
     @property
     def is_open(self) -> bool:
@@ -154,7 +168,7 @@ class AuditLog:
         worker, self._worker = self._worker, None
         self._lock = threading.Lock()  # the parent may have held it when it forked
         if worker is not None:
-            worker.spool.close()  # this process's copies of the parent's descriptors, which hold its lock
+            worker.spool.leave()  # this process's copies of the parent's descriptors, which hold its lock
 
     def _take_spool(self) -> Spool:
         for number in range(_MAX_WORKERS):
@@ -221,6 +235,8 @@ class _Worker:
                 self._pause()
                 continue
             self.spool.filled.wait(_LOOK_AROUND_SECONDS)
+            self.hurry.wait(_GATHER_SECONDS)
+            self.hurry.clear()
         self._client.close()
 
     def _deliver_all(self, spool: Spool) -> bool:
@@ -244,7 +260,7 @@ class _Worker:
 
     def _deliver(self, spool: Spool, batch: Batch) -> None:
         events = [decode_event(each) for each in batch.events]
-        for part in _parts(events):
+        for part in split_calls(events):
             faults = self._client.put(part)
             rejected = [each for each in part if each.id in faults and faults[each.id].code in _NEVER_TAKEN]
             if len(rejected) < len(faults):
@@ -273,20 +289,6 @@ def _leave_parents_spool(log: weakref.ref[AuditLog]) -> None:
         found.leave_parents_spool()
 
 
-def _parts(events: Sequence[AuditEvent]) -> Iterator[list[AuditEvent]]:
-    """``events`` in calls that stay within 1 MB as they are sent: quotes within a text take twice their room."""
-    part: list[AuditEvent] = []
-    size = 0
-    for each in events:
-        sent = len(json.dumps(each.event_data)) + 200
-        if part and size + sent > MAX_BYTES:
-            yield part
-            part, size = [], 0
-        part.append(each)
-        size += sent
-    yield part
-
-
 def _set_aside(path: Path, event: AuditEvent, fault: ServiceFault) -> None:
     log.error("the event %s will never be taken, and lies in %s: %s", event.id, path, fault)
     line = {"id": event.id, "errorCode": fault.code, "errorMessage": fault.message, "eventData": event.event_data}
@@ -295,5 +297,9 @@ def _set_aside(path: Path, event: AuditEvent, fault: ServiceFault) -> None:
             file.write(json.dumps(line) + "\n")
 
 
-def _encode(event_data: Mapping[str, Any]) -> str:
-    return json.dumps(event_data, separators=(",", ":"))  # ASCII: a lone surrogate stays what it is
+def _encode(event_data: Mapping[str, Any]) -> bytes:
+    """The JSON of an event.  Raises ``StorageError`` where no call could take it along."""
+    text = encode_json(event_data)
+    if len(text) > MAX_CALL_BYTES:
+        raise StorageError(f"an event has {len(text)} bytes; a call takes {MAX_CALL_BYTES} at most", retryable=False)
+    return text

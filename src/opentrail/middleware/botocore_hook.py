@@ -18,13 +18,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
-from uuid import uuid4
 
 from opentrail.core.errors import StorageError
+from opentrail.core.events import format_time
 from opentrail.middleware.api import Api
 from opentrail.middleware.audit_log import AuditLog
 from opentrail.middleware.exchange import UserIdentity
 from opentrail.middleware.fields import EVERY, Field, Lists, parse_fields, pick
+from opentrail.middleware.identifiers import unique_id
 
 _STARTED = "opentrail_started"
 
@@ -115,8 +116,8 @@ class _Hook:
             "userIdentity": identity,
             "eventSource": self._event_source,
             "eventName": model.name,
-            "eventTime": f"{started.time:%Y-%m-%dT%H:%M:%SZ}",
-            "UID": str(uuid4()),
+            "eventTime": format_time(started.time),
+            "UID": unique_id(),
             "recipientAccountId": self._audit_log.account_id,
             "additionalEventData": {
                 "awsService": f"{service.signing_name or service.endpoint_prefix}.amazonaws.com",
@@ -134,7 +135,7 @@ class _Hook:
         except StorageError:
             if self._audit_log.refuses:
                 raise
-            self._audit_log.unrecorded += 1
+            self._audit_log.count_unrecorded()
 
 
 def _listed(lists: Mapping[str, tuple[Field, ...]], model: Any) -> list[Field]:

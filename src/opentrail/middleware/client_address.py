@@ -7,6 +7,7 @@ wrote it is trusted, so a client cannot put another's address before its own.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 Address = IPv4Address | IPv6Address
@@ -32,6 +33,7 @@ def client_address(peer: str, forwarded_for: str, trusted: Sequence[Network]) ->
     return str(address)
 
 
+@lru_cache(1024)  # most calls come from few addresses
 def _parse(text: str) -> Address | None:
     """An address, also one with a port or in brackets."""
     text = text.strip().strip('"')

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 EVERY = "*"  # the event name that stands for all
 PLACES = ("path", "query", "body")
 
+_VALUES = (str, int, float)
 _PATH = re.compile(r"[^.\[\]]+(\[\])?(\.[^.\[\]]+(\[\])?)*")
 
 Lists = Mapping[str, Collection[str]]  # by event name
@@ -51,11 +52,10 @@ def _parse(event_name: str, paths: Collection[str], places: Collection[str]) -> 
     return tuple(fields)
 
 
-def listed(lists: Mapping[str, tuple[Field, ...]], event_name: str) -> Iterable[Field]:
+def listed(lists: Mapping[str, tuple[Field, ...]], event_name: str) -> tuple[Field, ...]:
     """The fields of one event name: those of all, then its own."""
-    yield from lists.get(EVERY, ())
-    if event_name != EVERY:
-        yield from lists.get(event_name, ())
+    every = lists.get(EVERY, ())
+    return every if event_name == EVERY else every + lists.get(event_name, ())
 
 
 def pick(fields: Iterable[Field], documents: Mapping[str, Any]) -> dict[str, Any]:
@@ -74,7 +74,7 @@ def find(document: Any, path: str) -> str:
 
 
 def _copy(source: Any, names: tuple[str, ...], target: dict[str, Any]) -> None:
-    if not isinstance(source, Mapping):
+    if not _has_members(source):
         return
     name = names[0].removesuffix("[]")
     if name not in source:
@@ -89,7 +89,7 @@ def _copy(source: Any, names: tuple[str, ...], target: dict[str, Any]) -> None:
             held = target.setdefault(name, [{} for _ in value])
             for item, into in zip(value, held, strict=False):
                 _copy(item, rest, into)
-    elif isinstance(value, Mapping):
+    elif _has_members(value):
         inner = target.setdefault(name, {})
         if isinstance(inner, dict):
             _copy(value, rest, inner)
@@ -97,8 +97,12 @@ def _copy(source: Any, names: tuple[str, ...], target: dict[str, Any]) -> None:
 
 def _plain(value: Any) -> Any:
     """A value, or a list of values; None for anything that has members."""
-    if isinstance(value, list | tuple):
-        return [each for each in value if isinstance(each, str | int | float) or each is None]
-    if value is None or isinstance(value, str | int | float):
+    if value is None or isinstance(value, _VALUES):
         return value
-    return None if isinstance(value, Mapping) else str(value)  # a UUID or a date, as a framework converts it
+    if isinstance(value, list | tuple):
+        return [each for each in value if isinstance(each, _VALUES) or each is None]
+    return None if _has_members(value) else str(value)  # a UUID or a date, as a framework converts it
+
+
+def _has_members(value: Any) -> bool:
+    return isinstance(value, dict) or isinstance(value, Mapping)  # noqa: SIM101  the first is told much sooner

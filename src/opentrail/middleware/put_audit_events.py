@@ -11,15 +11,16 @@ import http.client
 import json
 import os
 import ssl
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import sha256
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
 from opentrail.core.channels import parse_channel_arn
 from opentrail.core.errors import ServiceFault, StorageError
+from opentrail.core.events import encode_json
 from opentrail.core.http import Headers, HttpRequest
 from opentrail.core.sigv4 import canonical_request, sign, signing_key, string_to_sign
 from opentrail.core.sigv4.canonical import canonical_headers, canonical_path
@@ -51,22 +52,39 @@ def environment_credentials() -> Credentials:
     return Credentials(access_key_id=access_key_id, secret_access_key=secret, session_token=token)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AuditEvent:
-    """An event as it waits in a spool: ``event_data`` is its JSON text."""
+class AuditEvent(NamedTuple):
+    """An event on its way: ``event_data`` is its JSON text, ``entry`` the JSON of both as a call takes them along."""
 
     id: str
     event_data: str
+    entry: bytes
 
-    def encode(self) -> bytes:
-        """The event's bytes in a spool; ``decode_event`` is the inverse."""
-        return f"{self.id}\n{self.event_data}".encode()
+
+def encode_event(identifier: str, event_data: bytes) -> bytes:
+    """The bytes of an event in a spool; ``decode_event`` is the inverse."""
+    return b"%b\n%b" % (identifier.encode(), event_data)
 
 
 def decode_event(data: bytes) -> AuditEvent:
-    """The event that ``AuditEvent.encode`` wrote."""
-    identifier, _, text = data.decode().partition("\n")
-    return AuditEvent(id=identifier, event_data=text)
+    """The event that ``encode_event`` wrote."""
+    identifier, _, octets = data.partition(b"\n")
+    event_id, text = identifier.decode(), octets.decode()
+    checksum = base64.b64encode(sha256(octets).digest()).decode()
+    entry = encode_json({"id": event_id, "eventData": text, "eventDataChecksum": checksum})
+    return AuditEvent(event_id, text, entry)
+
+
+def split_calls(events: Sequence[AuditEvent]) -> Iterator[list[AuditEvent]]:
+    """``events`` in calls that stay within 1 MB as they are sent: quotes within a text take twice their room."""
+    part: list[AuditEvent] = []
+    size = 0
+    for each in events:
+        if part and size + len(each.entry) > MAX_BYTES:
+            yield part
+            part, size = [], 0
+        part.append(each)
+        size += len(each.entry) + 1
+    yield part
 
 
 class PutAuditEvents:
@@ -102,14 +120,7 @@ class PutAuditEvents:
 
         Raises ``StorageError`` where nobody answered, ``ServiceFault`` where the whole call was refused.
         """
-        body = json.dumps(
-            {
-                "auditEvents": [
-                    {"id": each.id, "eventData": each.event_data, "eventDataChecksum": _checksum(each.event_data)}
-                    for each in events
-                ]
-            }
-        ).encode()
+        body = b'{"auditEvents":[%b]}' % b",".join([each.entry for each in events])
         status, data = self._exchange(body)
         try:
             answer = json.loads(data)
@@ -182,7 +193,3 @@ def _read_faults(answer: Mapping[str, Any], events: Sequence[AuditEvent]) -> dic
         if each.id not in told:
             raise KeyError(each.id)
     return faults
-
-
-def _checksum(text: str) -> str:
-    return base64.b64encode(sha256(text.encode()).digest()).decode()

@@ -1,18 +1,18 @@
 """The spool: events of an application, on its own disk until Opentrail has them.
 
-A spool is a folder with segment files, to which events are only ever appended, and a cursor that says how far they were
-delivered.  Rules:
+A spool is a folder with segment files (``segments``), to which events are only ever appended, and a cursor that says
+how far they were delivered.  Rules:
 
-* When ``append`` returns, the event survives ``kill -9``, and where the spool is ``durable`` the loss of power as well:
-  threads that append at the same time share one ``fdatasync``.
-* An event is there from ``append`` until ``advance`` has passed it.  The cursor is not synchronised: after a crash some
+* An event whose ``append`` returned, or whose ``submit`` was settled, survives ``kill -9``, and where the spool is
+  ``durable`` the loss of power as well.  What comes while the disk works is the next write: many share one wait.
+* An event is there from then until ``advance`` has passed it.  The cursor is not synchronised: after a crash some
   events are read again, never too few.  Their ids make one event of them at the other end.
-* What is undelivered is bounded by ``max_bytes``; beyond that ``append`` refuses.  Delivered segments are deleted.
+* What is undelivered is bounded by ``max_bytes``; beyond that events are refused.  Delivered segments are deleted.
 * After a failed ``fdatasync`` nothing is taken any more: what the disk holds is unknown until the spool is opened anew.
 * One process has a spool at a time (``flock``).
 
-An event in a segment: its length and CRC-32, four bytes each, little-endian, then its bytes.  A crash may cut the last
-event of the last segment short; it was not answered, and is cut off.
+A crash may leave a part of the last write behind the last whole event: it was not answered, and is cut off.  Room that
+is written ahead (zeros) spares each wait for the disk the change of the file's size.
 """
 
 from __future__ import annotations
@@ -20,21 +20,22 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
-import struct
 import threading
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from opentrail.core.errors import StorageError
+from opentrail.middleware.group_write import GroupWrite, Settle
+from opentrail.middleware.segments import HEAD_BYTES, MAX_EVENT_BYTES, Found, find_events, pack_events
 
 log = logging.getLogger("opentrail.middleware")
 
 SEGMENT_BYTES = 4 << 20
-_HEAD = struct.Struct("<II")
+_ROOM = bytes(256 << 10)
 _SUFFIX = ".spool"
 
 
@@ -68,14 +69,15 @@ class Spool:
         self._durable = durable
         self._max_bytes = max_bytes
         self._segment_bytes = segment_bytes
-        self._lock = threading.Lock()  # held by whoever writes
-        self._sync = threading.Lock()  # held by whoever waits for the disk, for all who have written by then
-        self._written = self._synced = 0  # events, since the spool was opened
+        self._lock = threading.Lock()  # of what is counted; never held while the disk works
+        self._group = GroupWrite(self._write)
         self._failure: StorageError | None = None
         self._cursor = self._end = Place(1, 0)
         self._fd = -1
-        self._waiting_bytes = 0
+        self._room_end = 0  # up to here the last segment's file is written
+        self._unwritten = self._undelivered = 0  # bytes of events; the latter lie in segments
         self._is_full = False  # an event found no room, and nothing was delivered since
+        self._told: set[Place] = set()  # damage that was logged
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._lock_fd = _take_lock(folder / "lock")
@@ -89,60 +91,78 @@ class Spool:
 
     def append(self, event: bytes) -> None:
         """Add one event; returns when it is safe.  Raises ``StorageError``: it was not taken."""
-        with self._lock:
-            self._check(len(event))
-            try:
-                mine = self._write(event)
-            except OSError as error:
-                raise _failure(self.folder, error) from error
-        if self._durable:
-            self._wait_for_disk(mine)
-        self.filled.set()
+        self._admit(event)
+        self._group.append(event)
+
+    def submit(self, event: bytes, settle: Settle, waiter: object) -> None:
+        """Add one event without waiting; ``settle`` is told of ``waiter``, among others, when it is safe or failed.
+
+        ``settle`` is called on another thread (``GroupWrite``).  Raises ``StorageError`` where the event is refused at
+        once; ``settle`` then hears nothing of it.
+        """
+        self._admit(event)
+        self._group.submit(event, settle, waiter)
 
     def check(self) -> None:
-        """Raise the ``StorageError`` that an ``append`` would meet for sure."""
+        """Raise the ``StorageError`` that an event would meet for sure."""
         with self._lock:
             self._check(0)
 
     def read(self, max_events: int, max_bytes: int) -> Batch:
-        """Events that are not delivered: at least one, where there is one, and more within these limits."""
+        """Events that are not delivered: at least one, where there is one, and more within these limits.
+
+        Raises ``StorageError``.
+        """
         events: list[bytes] = []
         size = 0
         place, end = self._cursor, self._end  # what is appended from now on is the next batch's
-        for event, behind in self._events(place, end):
-            size += len(event)
-            if events and (len(events) >= max_events or size > max_bytes):
-                break
-            events.append(event)
-            place = behind
-        if not events and self._cursor < end:  # what cannot be read any more was reported
+        try:
+            for event, behind in self._events(place, end):
+                size += len(event)
+                if events and (len(events) >= max_events or size > max_bytes):
+                    break
+                events.append(event)
+                place = behind
+        except OSError as error:
+            raise _failure(self.folder, error) from error
+        if not events:  # what cannot be read any more was told
             self._cursor = place = end
-        if not events:
             with self._lock:
                 if self._cursor == self._end:
                     self.filled.clear()
+                    self._undelivered = 0
         return Batch(events=tuple(events), end=place)
 
     def advance(self, batch: Batch) -> None:
         """The events of ``batch`` need not be kept.  Raises ``StorageError``."""
         try:
-            os.pwrite(self._cursor_fd, b"%020d %020d\n" % batch.end, 0)
-            with self._lock:
-                self._waiting_bytes -= sum(len(event) + _HEAD.size for event in batch.events)
-                self._is_full = False
+            os.pwrite(self._cursor_fd, _format_cursor(batch.end), 0)
             for number in range(self._cursor.segment, batch.end.segment):
                 self._path(number).unlink(missing_ok=True)
         except OSError as error:
             raise _failure(self.folder, error) from error
         self._cursor = batch.end
+        with self._lock:
+            self._is_full = False
+            if self._cursor == self._end:  # also where events that were counted have been damaged since
+                self._undelivered = 0
+            else:
+                self._undelivered -= sum(map(len, batch.events)) + HEAD_BYTES * len(batch.events)
 
     @property
     def waiting_bytes(self) -> int:
         """The bytes of the events that are not delivered."""
-        return self._waiting_bytes
+        return self._unwritten + self._undelivered
 
     def close(self) -> None:
-        """Release the folder.  What is not delivered stays in it."""
+        """Release the folder, when all that was taken is written.  What is not delivered stays in it."""
+        self._group.close()
+        with suppress(OSError):  # the room is zeros, which are no events
+            os.ftruncate(self._fd, self._end.offset)
+        self.leave()
+
+    def leave(self) -> None:
+        """Close this process's descriptors alone: for a process that was forked off, which has none of the threads."""
         for descriptor in (self._fd, self._cursor_fd, self._lock_fd):
             os.close(descriptor)
 
@@ -150,94 +170,165 @@ class Spool:
         numbers = sorted(int(path.stem) for path in self.folder.glob(f"*{_SUFFIX}") if path.stem.isdecimal())
         self._cursor_fd = os.open(self.folder / "cursor", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         number = numbers[-1] if numbers else 1
-        self._start_segment(number)
-        self._cursor = self._read_cursor(numbers[0] if numbers else 1)
-        length = _intact_length(self._path(number))
-        os.ftruncate(self._fd, length)
-        self._end = Place(number, length)
-        self._cursor = min(self._cursor, self._end)
-        for event, _ in self._events(self._cursor, self._end):
-            self._waiting_bytes += len(event) + _HEAD.size
-        if self._waiting_bytes:
+        self._fd = self._open_segment(number)
+        size = os.fstat(self._fd).st_size
+        self._cursor = self._read_cursor(Place(numbers[0] if numbers else 1, 0), Place(number, size))
+        self._end = Place(number, self._cursor.offset if self._cursor.segment == number else 0)
+        for event, behind in self._events(self._cursor, Place(number, size)):
+            self._undelivered += len(event) + HEAD_BYTES
+            self._end = max(self._end, behind)
+        self._cut_tail(size)
+        if self._undelivered:
             self.filled.set()
 
-    def _read_cursor(self, first: int) -> Place:
+    def _cut_tail(self, size: int) -> None:
+        end = self._end.offset
+        if os.pread(self._fd, size - end, end).strip(b"\0"):
+            text = "%s ends with bytes that are no whole event, from %d on: they are cut off"
+            log.warning(text, self._path(self._end.segment), end)
+        os.ftruncate(self._fd, end)
+        self._room_end = end
+
+    def _read_cursor(self, first: Place, last: Place) -> Place:
+        """How far was delivered, or where the first segment begins if the cursor cannot be believed."""
         try:
-            place = Place(*map(int, os.pread(self._cursor_fd, 64, 0).split()))
-        except (ValueError, TypeError):
-            return Place(first, 0)
-        return max(place, Place(first, 0))
+            place = _parse_cursor(os.pread(self._cursor_fd, 64, 0))
+        except ValueError:
+            return first
+        return max(place, first) if place <= last else first
 
     def _path(self, number: int) -> Path:
         return self.folder / f"{number:016d}{_SUFFIX}"
 
-    def _start_segment(self, number: int) -> None:
-        fd = os.open(self._path(number), os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    def _open_segment(self, number: int) -> int:
+        fd = os.open(self._path(number), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         folder = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.fsync(folder)
+        except BaseException:
+            os.close(fd)
+            raise
         finally:
             os.close(folder)
-        with self._sync:
-            if self._fd >= 0:
-                if self._durable:
-                    os.fdatasync(self._fd)
-                    self._synced = self._written
-                os.close(self._fd)
-            self._fd = fd
-        self._end = Place(number, 0)
+        return fd
 
     def _check(self, size: int) -> None:
         if self._failure is not None:
-            raise self._failure
-        if self._is_full or self._waiting_bytes + size >= self._max_bytes:
+            raise StorageError(str(self._failure), retryable=True)  # a fresh one: each thread adds its traceback
+        if self._is_full or self.waiting_bytes + size >= self._max_bytes:
             self._is_full = True  # also for ``check``, which does not know how large the next event is
-            raise StorageError(f"the spool {self.folder} is full: {self._waiting_bytes} bytes wait", retryable=True)
+            raise StorageError(f"the spool {self.folder} is full: {self.waiting_bytes} bytes wait", retryable=True)
 
-    def _write(self, event: bytes) -> int:
-        if self._end.offset >= self._segment_bytes:
-            self._start_segment(self._end.segment + 1)
-        segment, offset = self._end
-        data = _HEAD.pack(len(event), zlib.crc32(event)) + event
+    def _admit(self, event: bytes) -> None:
+        size = len(event)
+        if not 0 < size <= MAX_EVENT_BYTES:
+            raise StorageError(f"an event has 1 to {MAX_EVENT_BYTES} bytes, not {size}", retryable=False)
+        with self._lock:
+            self._check(size)
+            self._unwritten += size + HEAD_BYTES
+
+    def _write(self, events: Sequence[bytes]) -> None:
+        """Make ``events`` safe with one write and one wait for the disk.  Raises ``StorageError``: none was taken."""
+        data = pack_events(events)
+        end = None
         try:
-            _write_whole(self._fd, data)
-        except OSError:
-            os.ftruncate(self._fd, offset)
-            raise
-        self._end = Place(segment, offset + len(data))
-        self._waiting_bytes += len(data)
-        self._written += 1
-        return self._written
+            end = self._write_data(data)
+        except OSError as error:
+            raise _failure(self.folder, error) from error
+        finally:  # a signal's exception may come anywhere
+            with self._lock:
+                self._unwritten -= len(data)
+                if end is not None:
+                    self._undelivered += len(data)
+                    self._end = end
+                    self.filled.set()
 
-    def _wait_for_disk(self, mine: int) -> None:
-        with self._sync:
-            if self._synced >= mine:
-                return
-            if self._failure is not None:
-                raise self._failure
-            written = self._written  # before: what is written from now on may not be covered
+    def _write_data(self, data: bytes) -> Place:
+        if self._failure is not None:
+            raise self._failure
+        if self._end.offset >= self._segment_bytes:
+            self._start_segment()
+        segment, offset = self._end
+        try:
+            self._put(data, offset)
+        except BaseException:
+            with suppress(OSError):
+                os.ftruncate(self._fd, offset)
+                self._room_end = offset
+            raise
+        if self._durable:
             try:
                 os.fdatasync(self._fd)
             except OSError as error:
                 self._failure = _failure(self.folder, error)
                 raise self._failure from error
-            self._synced = written
+        return Place(segment, offset + len(data))
+
+    def _put(self, data: bytes, offset: int) -> None:
+        end = offset + len(data)
+        if end > self._room_end:
+            with suppress(OSError):  # a disk with less room may still have enough for the events
+                self._room_end = offset + os.pwrite(self._fd, data + _ROOM, offset)
+                if self._room_end >= end:
+                    return
+        written = os.pwrite(self._fd, data, offset)
+        if written != len(data):
+            raise OSError(f"only {written} of {len(data)} bytes could be written")
+        self._room_end = max(self._room_end, end)
+
+    def _start_segment(self) -> None:
+        number = self._end.segment + 1
+        fd = self._open_segment(number)
+        os.ftruncate(self._fd, self._end.offset)  # a crash before leaves zeros, which are no events
+        os.close(self._fd)
+        self._fd, self._end, self._room_end = fd, Place(number, 0), 0
 
     def _events(self, place: Place, end: Place) -> Iterator[tuple[bytes, Place]]:
-        """The events from ``place`` to ``end``, each with the place behind it."""
+        """The events from ``place`` to ``end``, each with the place behind it.  Raises ``OSError``."""
         while place < end:
-            limit = end.offset if place.segment == end.segment else None
-            found = None
+            is_last = place.segment >= end.segment
             with suppress(FileNotFoundError):
-                for found in _read_segment(self._path(place.segment), place, limit):
-                    yield found
-            if place.segment >= end.segment:
+                for event, start, behind in self._segment_events(place, end.offset if is_last else None):
+                    if start > place.offset:
+                        self._tell_damage(place, start)
+                    place = Place(place.segment, behind)
+                    yield event, place
+            if is_last:
                 return
-            last = found[1].offset if found else place.offset
-            path = self._path(place.segment)
-            if path.exists() and last < path.stat().st_size:
-                log.error("%s is damaged at byte %d: the rest of it cannot be delivered", path, last)
             place = Place(place.segment + 1, 0)
+
+    def _segment_events(self, place: Place, limit: int | None) -> Iterator[Found]:
+        fd = os.open(self._path(place.segment), os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            size = os.fstat(fd).st_size
+            behind = place.offset
+            for found in find_events(fd, place.offset, size if limit is None else limit):
+                behind = found.end
+                yield found
+            if limit is None and os.pread(fd, size - behind, behind).strip(b"\0"):
+                self._tell_damage(Place(place.segment, behind), size)
+        finally:
+            os.close(fd)
+
+    def _tell_damage(self, place: Place, until: int) -> None:
+        if place not in self._told:
+            self._told.add(place)
+            path = self._path(place.segment)
+            log.error("%s is damaged from byte %d to %d: what was there is lost", path, place.offset, until)
+
+
+def _format_cursor(place: Place) -> bytes:
+    text = b"%020d %020d" % place
+    return b"%b %08x\n" % (text, zlib.crc32(text))
+
+
+def _parse_cursor(text: bytes) -> Place:
+    """The place that ``_format_cursor`` wrote.  Raises ``ValueError``."""
+    segment, offset, _checksum = text.split()
+    place = Place(int(segment), int(offset))
+    if text != _format_cursor(place):
+        raise ValueError("the cursor is damaged")
+    return place
 
 
 def _take_lock(path: Path) -> int:
@@ -248,36 +339,6 @@ def _take_lock(path: Path) -> int:
         os.close(fd)
         raise
     return fd
-
-
-def _write_whole(fd: int, data: bytes) -> None:
-    written = os.write(fd, data)
-    if written != len(data):
-        raise OSError(f"only {written} of {len(data)} bytes could be written")
-
-
-def _read_segment(path: Path, place: Place, limit: int | None) -> Iterator[tuple[bytes, Place]]:
-    """The intact events of a segment from ``place`` on, up to byte ``limit``."""
-    offset = place.offset
-    with path.open("rb") as file:
-        file.seek(offset)
-        while limit is None or offset < limit:
-            head = file.read(_HEAD.size)
-            if len(head) < _HEAD.size:
-                return
-            length, checksum = _HEAD.unpack(head)
-            event = file.read(length)
-            if len(event) < length or zlib.crc32(event) != checksum:
-                return
-            offset += _HEAD.size + length
-            yield event, Place(place.segment, offset)
-
-
-def _intact_length(path: Path) -> int:
-    length = 0
-    for _, place in _read_segment(path, Place(0, 0), None):
-        length = place.offset
-    return length
 
 
 def _failure(folder: Path, error: OSError) -> StorageError:

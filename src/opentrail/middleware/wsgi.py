@@ -16,12 +16,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
-from uuid import uuid4
 
 from opentrail.core.errors import StorageError
 from opentrail.middleware.api import Api
 from opentrail.middleware.audit_log import AuditLog
 from opentrail.middleware.exchange import Exchange, ResponseInterrupted, Route
+from opentrail.middleware.identifiers import unique_id
 from opentrail.middleware.recording import UNAVAILABLE, UNAVAILABLE_HEADERS, Capture, is_short_json, record
 from opentrail.middleware.routes import RouteOf, find_route, wsgi_route
 
@@ -62,7 +62,7 @@ class _Call:
         self._environ = environ
         self._start_response = start_response
         self._time = datetime.now(UTC)
-        self._uid = str(uuid4())
+        self._uid = unique_id()
         self._headers = _request_headers(environ)
         wanted = api.reads_request_body and is_short_json(self._headers, api.max_body_bytes, needs_length=True)
         self._request = Capture(api.max_body_bytes if wanted else 0)

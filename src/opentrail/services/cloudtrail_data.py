@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-from uuid import UUID
 
 from opentrail.core.audit_events import audit_event_id, build_audit_event, check_audit_events
 from opentrail.core.channels import Channel, channel_arn, resolve_channel
@@ -51,21 +50,27 @@ def put_audit_events(call: ApiCall, deps: CloudTrailDataDeps) -> Mapping[str, An
             events[each["id"]] = build_audit_event(each, channel, call.now)
         except ServiceFault as fault:
             faults[each["id"]] = fault
-    with deps.accepted.claim([_key(each) for each in events.values()]):
-        faults |= _record(events, deps)
-        fresh = [_key(event) for identifier, event in events.items() if identifier not in faults]
-        deps.accepted.add(fresh, channel.arn, _status(call, channel, faults), call.now)
-    successful = [each["id"] for each in audit_events if each["id"] not in faults]
+    keys = {identifier: _key(event) for identifier, event in events.items()}
+    with deps.accepted.claim(keys.values()):
+        faults |= _record(events, keys, deps)
+        taken = [key for identifier, key in keys.items() if identifier not in faults]
+        deps.accepted.add(taken, channel.arn, _status(call, channel, faults), call.now)
     return {
-        "successful": [{"id": each, "eventID": audit_event_id(channel, each)} for each in successful],
+        "successful": [
+            {"id": identifier, "eventID": event.event_id}
+            for identifier, event in events.items()
+            if identifier not in faults
+        ],
         "failed": [_failed(each["id"], faults[each["id"]]) for each in audit_events if each["id"] in faults],
     }
 
 
-def _record(events: Mapping[str, Event], deps: CloudTrailDataDeps) -> dict[str, ServiceFault]:
+def _record(
+    events: Mapping[str, Event], keys: Mapping[str, bytes], deps: CloudTrailDataDeps
+) -> dict[str, ServiceFault]:
     """Make those of ``events`` durable that are not; what went wrong, by the sender's id.  Raises ``StorageError``."""
-    known = deps.accepted.known([_key(each) for each in events.values()])
-    fresh = {identifier: event for identifier, event in events.items() if _key(event) not in known}
+    known = deps.accepted.known(list(keys.values()))
+    fresh = {identifier: event for identifier, event in events.items() if keys[identifier] not in known}
     missed = deps.record_events(list(fresh.values())) if fresh else frozenset()
     text = "The event could not be recorded. Please try again."
     return {
@@ -87,7 +92,7 @@ def _status(call: ApiCall, channel: Channel, faults: Mapping[str, ServiceFault])
 
 
 def _key(event: Event) -> bytes:
-    return UUID(event.event_id).bytes
+    return bytes.fromhex(event.event_id.replace("-", ""))
 
 
 def _failed(identifier: str, fault: ServiceFault) -> dict[str, str]:

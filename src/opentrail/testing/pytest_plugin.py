@@ -98,7 +98,8 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
         events = trail.events()
         lines = [describe(record) for record in events[-_SHOWN_EVENTS:]]
-        title = f"Opentrail recorded {len(events)} events" + (", the last of them" if len(events) > len(lines) else "")
+        count = f"{len(events)} event{'' if len(events) == 1 else 's'}"
+        title = f"Opentrail recorded {count}" + (", the last of them" if len(events) > len(lines) else "")
         report.sections.append((title, "\n".join(lines)))
     return report
 
