@@ -13,7 +13,6 @@ from opentrail.core.digests import decode_digest
 from opentrail.core.findings import Concern, Finding, FindingCode, Severity
 from opentrail.core.layout import digest_prefix
 from opentrail.keys.rsa_files import RsaKeyFiles
-from opentrail.stores.chain_reader import validate_chain
 from opentrail.testing.sample_trail import (
     BUCKET,
     FOLDER,
@@ -24,6 +23,7 @@ from opentrail.testing.sample_trail import (
     store_of,
 )
 from opentrail.testing.tamper_matrix import MATRIX, touch
+from opentrail.verification.one_chain import validate_chain
 
 Said = set[tuple[FindingCode, str]]
 

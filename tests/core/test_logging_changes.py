@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from itertools import accumulate, pairwise
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from opentrail.core.digests import DigestedLogFile, hash_of
 from opentrail.core.findings import Finding, FindingCode
-from opentrail.core.layout import TrailFolder, digest_prefix
+from opentrail.core.layout import Folder, LogKey, TrailFolder, digest_prefix, format_log_key
 from opentrail.core.log_folder import Hole
 from opentrail.core.logfiles import encode_log_file
-from opentrail.core.logging_changes import LoggingHistory, find_changes
+from opentrail.core.logging_changes import ChangeReader, ChangeSearch, LoggingHistory, find_changes
+from opentrail.core.object_checks import read_changes, read_log_file
 from opentrail.keys.base import Signer
 from opentrail.keys.rsa_files import RsaKeyFiles
-from opentrail.stores.chain_reader import validate_chain
 from opentrail.stores.memory import MemoryStore
 from opentrail.testing.sample_trail import (
     BUCKET,
@@ -33,8 +37,10 @@ from opentrail.testing.sample_trail import (
     stop_record,
 )
 from opentrail.testing.trail_writer import TrailWriter
+from opentrail.verification.one_chain import validate_chain
 
 HOUR = timedelta(hours=1)
+LOG = format_log_key(LogKey(folder=FOLDER, delivered_at=START, unique="L" * 16))
 GAP = Hole(start=START, end=START + 3 * HOUR, is_damage=False)
 
 
@@ -43,17 +49,17 @@ def _content(*records: bytes) -> bytes:
 
 
 def _told(
-    records: Sequence[bytes], trail: TrailFolder = TRAIL, *, read: bool = True, gap: bool = True
+    records: Sequence[bytes], trail: TrailFolder = TRAIL, *, read: bool = True, gap: bool = True, log: str = LOG
 ) -> list[Finding]:
     history = LoggingHistory()
     if read:
         history.add_read(replace(trail.folder, region=trail.home_region))
     findings: list[Finding] = []
-    for change in find_changes("log", _content(*records)):
+    for change in find_changes(log, _content(*records)):
         findings += history.add_change(change)
     if gap:
         history.add_gap(trail, GAP)
-    return [*findings, *history.finish()]
+    return [*findings, *(finding for _, finding in history.finish())]
 
 
 def _codes(findings: list[Finding]) -> list[FindingCode]:
@@ -66,7 +72,7 @@ def test_the_gap_names_who_stopped_logging(name: str) -> None:
     assert (told.code, told.key) == (FindingCode.LOGGING_STOPPED, digest_prefix(FOLDER))
     assert told.details["user"] == STOPPER
     assert told.details["event_name"] == "StopLogging"
-    assert told.details["log_file"] == "log"
+    assert told.details["log_file"] == LOG
     assert datetime.fromisoformat(told.details["end"]) - datetime.fromisoformat(told.details["start"]) == 3 * HOUR
     assert STOPPER in told.message
 
@@ -81,7 +87,10 @@ def test_a_trail_of_another_region_is_explained_by_the_records_of_its_home() -> 
 def test_a_member_account_is_explained_by_the_records_of_the_organization() -> None:
     folder = replace(FOLDER, organization_id="o-abcdefghij", account_id="444455556666")
     member = replace(TRAIL, folder=folder)
-    assert _codes(_told([stop_record(START)], member)) == [FindingCode.LOGGING_STOPPED]
+    management = format_log_key(
+        LogKey(folder=replace(folder, account_id=FOLDER.account_id), delivered_at=START, unique="L" * 16)
+    )
+    assert _codes(_told([stop_record(START)], member, log=management)) == [FindingCode.LOGGING_STOPPED]
 
 
 @pytest.mark.parametrize(
@@ -90,6 +99,8 @@ def test_a_member_account_is_explained_by_the_records_of_the_organization() -> N
         ({"errorCode": "AccessDenied"}, START),  # nobody was stopped
         ({"requestParameters": {"name": "another"}}, START),
         ({"requestParameters": {"name": TRAIL_ARN.replace(FOLDER.account_id, "9" * 12)}}, START),
+        ({"requestParameters": {"name": TRAIL_ARN.replace(REGION, "us-east-1")}}, START),
+        ({"eventName": "UpdateTrail", "requestParameters": {"name": TRAIL_ARN, "snsTopicName": "t"}}, START),
         ({"eventSource": "s3.amazonaws.com"}, START),
         ({}, START - 3 * HOUR),  # and logging was on again since
         ({}, START + 4 * HOUR),
@@ -103,6 +114,29 @@ def test_another_call_explains_nothing(changes: dict[str, Any], at: datetime) ->
     assert FindingCode.GAP_UNEXPLAINED in _codes(_told([stop_record(at, **changes)]))
 
 
+@pytest.mark.parametrize(
+    "elsewhere",
+    [
+        replace(FOLDER, account_id="444455556666"),  # whose owner has a trail of that name, too, and stops it
+        replace(FOLDER, region="us-east-1"),
+        replace(FOLDER, organization_id="o-abcdefghij"),
+    ],
+)
+@pytest.mark.parametrize("name", [TRAIL_ARN, TRAIL.trail_name])
+def test_who_stops_a_trail_of_the_same_name_elsewhere_explains_nothing(elsewhere: Folder, name: str) -> None:
+    log = format_log_key(LogKey(folder=elsewhere, delivered_at=START, unique="L" * 16))
+    told = _told([stop_record(START, requestParameters={"name": name})], log=log)
+    assert FindingCode.GAP_UNEXPLAINED in _codes(told)
+
+
+def test_a_gap_is_told_once_though_its_chain_was_read_twice() -> None:
+    history = LoggingHistory()
+    history.add_read(FOLDER)
+    for _ in range(2):
+        history.add_gap(TRAIL, GAP)
+    assert [trail for trail, _ in history.finish()] == [TRAIL]
+
+
 def test_validation_turned_off_and_a_deleted_trail_end_a_chain_too() -> None:
     off = {"eventName": "UpdateTrail", "requestParameters": {"name": TRAIL_ARN, "enableLogFileValidation": False}}
     assert _codes(_told([stop_record(START, **off)])) == [FindingCode.LOGGING_STOPPED]
@@ -111,7 +145,7 @@ def test_validation_turned_off_and_a_deleted_trail_end_a_chain_too() -> None:
 
 def test_what_stopped_logging_for_good_is_told_though_no_chain_began_since() -> None:
     (told,) = _told([stop_record(START)], gap=False)
-    assert (told.code, told.key) == (FindingCode.LOGGING_STOPPED, "log")
+    assert (told.code, told.key) == (FindingCode.LOGGING_STOPPED, LOG)
 
 
 def test_other_changes_are_told_once() -> None:
@@ -163,3 +197,50 @@ def test_nested_and_bottomless_records_are_passed_over() -> None:
     assert (
         find_changes("log", json.dumps({"Records": [], "a": ["StopLogging cloudtrail.amazonaws.com"]}).encode()) == ()
     )
+
+
+def _padded(*records: bytes, megabytes: int) -> bytes:
+    """A log file too large to be kept, with ``records`` in its midst."""
+    noise = [sample_record(number)[:-1] + b',"x":"%s"}' % os.urandom(2000).hex().encode() for number in range(256)]
+    return b'{"Records":[' + b",".join([*noise * megabytes, *records, *noise]) + b"]}"
+
+
+def test_a_large_log_file_is_read_again_for_the_changes_in_it() -> None:
+    content = _padded(stop_record(START), megabytes=2)
+    data = gzip.compress(content, 1)
+    file = DigestedLogFile(
+        bucket=BUCKET, key=LOG, hash_value=hash_of(content), newest_event_time=None, oldest_event_time=None
+    )
+    first = read_log_file(file, [data], with_changes=True)
+    assert first.finding is None
+    assert first.has_more_changes
+    assert first.changes == ()
+    assert not read_log_file(file, [data]).has_more_changes, "nobody asked"
+    again = read_changes(file, [data])
+    assert [change.event_name for change in again.changes] == ["StopLogging"]
+    assert again.changes == find_changes(LOG, content)
+    other = read_changes(file, [gzip.compress(content[:-1] + b" }", 1)])
+    assert other.finding is not None, "what is read again is proven again"
+    assert other.changes == ()
+
+
+def test_a_large_log_file_without_changes_is_read_once() -> None:
+    content = _padded(megabytes=1)
+    file = DigestedLogFile(
+        bucket=BUCKET, key=LOG, hash_value=hash_of(content), newest_event_time=None, oldest_event_time=None
+    )
+    assert not read_log_file(file, [gzip.compress(content, 1)], with_changes=True).has_more_changes
+
+
+@given(st.lists(st.integers(1, 400), max_size=30), st.integers(0, 70_000))
+def test_changes_are_found_wherever_the_pieces_end(sizes: list[int], before: int) -> None:
+    content = b'{"x":"' + b"-" * before + b'","Records":[' + sample_record(1) + b"," + stop_record(START) + b"]}"
+    search, reader = ChangeSearch(), ChangeReader(LOG)
+    edges = [0, before, *accumulate(sizes, initial=before), len(content)]
+    for start, end in pairwise(min(edge, len(content)) for edge in edges):
+        search.feed(content[start:end])
+        reader.feed(content[start:end])
+    search.finish()
+    assert search.is_found
+    assert tuple(reader.changes) == find_changes(LOG, content)
+    assert len(reader.changes) == 1

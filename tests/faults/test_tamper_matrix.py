@@ -33,7 +33,6 @@ from opentrail.core.findings import Finding, FindingCode, Severity
 from opentrail.core.gzip_member import decode_member
 from opentrail.core.layout import parse_digest_key
 from opentrail.keys.rsa_files import RsaKeyFiles
-from opentrail.stores.chain_reader import validate_chain
 from opentrail.testing.aws_cli import require_aws
 from opentrail.testing.sample_trail import (
     BUCKET,
@@ -48,6 +47,7 @@ from opentrail.testing.sample_trail import (
     store_of,
 )
 from opentrail.testing.tamper_matrix import MATRIX, touch
+from opentrail.verification.one_chain import validate_chain
 
 HOUR = timedelta(hours=1)
 LONG = bool(os.environ.get("OPENTRAIL_LONG"))

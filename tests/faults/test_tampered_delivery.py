@@ -26,7 +26,6 @@ from opentrail.core.findings import Finding, FindingCode, Severity
 from opentrail.core.gzip_member import decode_member
 from opentrail.core.layout import Folder, TrailFolder, digest_prefix, log_prefix, parse_digest_key
 from opentrail.keys.rsa_files import RsaKeyFiles
-from opentrail.stores.chain_reader import validate_chain
 from opentrail.stores.memory import MemoryStore
 from opentrail.testing.clock import FakeClock
 from opentrail.testing.clock_server import ClockServer, signing_by
@@ -45,6 +44,7 @@ from opentrail.testing.sample_trail import (
 from opentrail.testing.tamper_matrix import MATRIX, touch
 from opentrail.testing.tampering import Touched
 from opentrail.testing.trail_writer import TrailWriter
+from opentrail.verification.one_chain import validate_chain
 
 HOURS = 30
 STOPPED, ROTATED = 14, 20  # in which hour

@@ -23,8 +23,9 @@ from opentrail.core.logfiles import decode_log_file, encode_log_file
 from opentrail.core.object_checks import check_log_file, read_digest
 from opentrail.core.public_keys import decode_public_keys, encode_public_keys, verify_signature
 from opentrail.keys.rsa_files import RsaKeyFiles
-from opentrail.stores.chain_reader import user_metadata, validate_chain
 from opentrail.testing.sample_trail import BUCKET, REGION, TRAIL, SampleTrail, build_sample_trail, store_of
+from opentrail.verification.one_chain import validate_chain
+from opentrail.verification.source import user_metadata
 
 LIMIT = 1 << 20
 

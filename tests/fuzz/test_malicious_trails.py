@@ -33,7 +33,6 @@ from opentrail.core.object_checks import DigestReading, check_log_file, read_dig
 from opentrail.core.validation import ChainValidator, FetchDigest
 from opentrail.keys.base import Signer
 from opentrail.keys.rsa_files import RsaKeyFiles
-from opentrail.stores.chain_reader import user_metadata, validate_chain
 from opentrail.stores.memory import MemoryStore
 from opentrail.testing.sample_trail import (
     BUCKET,
@@ -47,6 +46,8 @@ from opentrail.testing.sample_trail import (
     store_of,
 )
 from opentrail.testing.trail_writer import TrailWriter
+from opentrail.verification.one_chain import validate_chain
+from opentrail.verification.source import user_metadata
 
 MEGABYTE = 1 << 20
 HOUR = timedelta(hours=1)

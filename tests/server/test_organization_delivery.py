@@ -14,7 +14,6 @@ from opentrail.core.findings import Severity
 from opentrail.core.layout import Folder, TrailFolder, parse_log_key
 from opentrail.core.policy.log_bucket_policy import RecordedOrganization, log_bucket_policy
 from opentrail.core.public_keys import PublicKey
-from opentrail.stores.chain_reader import validate_chain
 from opentrail.stores.memory import MemoryStore
 from opentrail.testing.aws_cli import require_aws
 from opentrail.testing.company import (
@@ -27,6 +26,7 @@ from opentrail.testing.company import (
     make_organization,
 )
 from opentrail.testing.live_server import HOME, LiveServer
+from opentrail.verification.one_chain import validate_chain
 
 BUCKET = "company-logs"
 

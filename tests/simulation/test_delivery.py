@@ -37,9 +37,9 @@ from opentrail.journal.local import open_local_journal
 from opentrail.keys.rsa_files import RsaKeyFiles
 from opentrail.state.database import open_database
 from opentrail.state.trails import Trails
-from opentrail.stores.chain_reader import validate_chain
 from opentrail.stores.memory import MemoryStore
 from opentrail.testing.clock import FakeClock
+from opentrail.verification.one_chain import validate_chain
 
 ACCOUNT = "123456789012"  # the organization's management account
 MEMBERS = ("222222222222", "333333333333")

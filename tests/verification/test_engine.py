@@ -13,19 +13,21 @@ import pytest
 
 from opentrail.core.findings import Finding, FindingCode
 from opentrail.core.layout import TrailFolder
-from opentrail.stores.chain_reader import validate_chain
 from opentrail.testing.sample_trail import BUCKET, FOLDER, TRAIL, Objects, SampleTrail, store_of
 from opentrail.testing.tamper_matrix import MATRIX, touch
 from opentrail.verification.checkpoint import Checkpoint, decode_checkpoint, encode_checkpoint
 from opentrail.verification.copied_source import CopiedSource
 from opentrail.verification.engine import Verification, VerificationStopped
 from opentrail.verification.folder_source import FolderSource
+from opentrail.verification.log_file_checks import files_in_batch
+from opentrail.verification.one_chain import validate_chain
 from opentrail.verification.request import VerifyRequest
 from opentrail.verification.result import Verdict, VerifyResult
 from opentrail.verification.source import TrailSource
 from opentrail.verification.store_source import StoreSource
 
 NOW = datetime(2024, 5, 8, 12, tzinfo=UTC)
+KINDS_AT_ONCE = 4
 
 
 class Run:
@@ -85,18 +87,26 @@ def test_it_agrees_with_the_plain_driver_on_the_tamper_matrix(trail: SampleTrail
         assert sum(result.findings.values()) == len(run.found)
 
 
-def test_processes_find_what_one_process_finds(
-    trail: SampleTrail, lay: Callable[[Objects], Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("first", range(0, len(MATRIX), KINDS_AT_ONCE))
+def test_processes_find_what_one_process_finds(trail: SampleTrail, monkeypatch: pytest.MonkeyPatch, first: int) -> None:
+    """Every kind of tampering, some at once: from a source that is read at once and from one that is waited for."""
     monkeypatch.setattr("opentrail.verification.worker_processes._SMALL", 0)
-    objects = touch(trail, "all_kinds_at_once", seed=3).objects if "all_kinds_at_once" in MATRIX else trail.objects
-    folder = lay(objects)
-    alone = Run(FolderSource(str(folder)), trail, original_bucket=BUCKET, jobs=1)
-    together = Run(FolderSource(str(folder)), trail, original_bucket=BUCKET, jobs=2)
-    one, two = alone.run(), together.run()
-    assert alone.found == together.found, "in the same order, too"
-    assert one.chains == two.chains
-    assert one.findings == two.findings
+    kinds = sorted(MATRIX)[first : first + KINDS_AT_ONCE]
+    objects = touch(trail, *kinds, seed=first).objects
+    for reads_at_once in (1, 4):
+        alone = Run(memory(objects, reads_at_once=reads_at_once), trail, jobs=1)
+        together = Run(memory(objects, reads_at_once=reads_at_once), trail, jobs=2)
+        one, two = alone.run(), together.run()
+        assert alone.found == together.found, "in the same order, too"
+        assert one.chains == two.chains
+        assert one.findings == two.findings
+
+
+def test_a_batch_is_of_many_small_log_files_or_of_one_large_one() -> None:
+    assert files_in_batch(0, 0) == 1, "nothing is known yet"
+    assert files_in_batch(100, 100 * 10_000) == 32
+    assert files_in_batch(3, 3 * 300_000) == 3
+    assert files_in_batch(2, 2 * 5_000_000) == 1
 
 
 def test_an_untouched_trail_is_valid_and_counted(trail: SampleTrail, lay: Callable[[Objects], Path]) -> None:
@@ -148,7 +158,7 @@ def test_a_copy_elsewhere_is_checked_under_the_names_it_was_delivered_under(
 def test_a_run_that_goes_on_ends_as_one_that_was_never_stopped(
     trail: SampleTrail, monkeypatch: pytest.MonkeyPatch, stop_after: int
 ) -> None:
-    monkeypatch.setattr("opentrail.verification.engine.BATCH_FILES", 3)
+    monkeypatch.setattr("opentrail.verification.log_file_checks.BATCH_FILES", 3)
     objects = {key: found for key, found in trail.objects.items() if not key.endswith("Q.json.gz")}
     for key in sorted(key for key in objects if "/CloudTrail/" in key)[::5]:
         objects[key] = (objects[key][0][:-3], {})
@@ -169,7 +179,7 @@ def test_a_run_that_goes_on_ends_as_one_that_was_never_stopped(
 
 
 def test_a_chain_that_changed_meanwhile_is_begun_anew(trail: SampleTrail, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("opentrail.verification.engine.BATCH_FILES", 3)
+    monkeypatch.setattr("opentrail.verification.log_file_checks.BATCH_FILES", 3)
     damaged = dict(trail.objects)
     for key in sorted(key for key in damaged if "/CloudTrail/" in key)[::5]:
         damaged[key] = (damaged[key][0][:-3], {})

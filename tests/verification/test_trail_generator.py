@@ -15,7 +15,6 @@ import pytest
 
 from opentrail.core.findings import FindingCode
 from opentrail.keys.rsa_files import RsaKeyFiles
-from opentrail.stores.chain_reader import validate_chain
 from opentrail.stores.local import LocalStore
 from opentrail.stores.memory import MemoryStore
 from opentrail.testing.aws_cli import require_aws
@@ -30,6 +29,7 @@ from opentrail.testing.trail_generator import (
 )
 from opentrail.testing.trail_writer import Target
 from opentrail.verification.folder_source import FolderSource
+from opentrail.verification.one_chain import validate_chain
 
 PLAN = TrailPlan(
     accounts=account_numbers(2),

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ def verify(*words: str | Path, env: dict[str, str] | None = None, cwd: Path | No
 def test_a_whole_trail_is_valid(trail: SampleTrail, lay: Lay, keys: Path) -> None:
     done = verify(lay(trail.objects), "--public-keys", keys, "--original-bucket", BUCKET)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.endswith("VALID: all that was delivered is here, as it was delivered\n")
+    assert done.stdout.endswith("VALID: all that the digests name is here, as it was delivered\n")
     assert "111122223333" in done.stdout
     assert "444455556666" in done.stdout, "every chain that is found"
 
@@ -245,3 +246,51 @@ def test_an_endpoint_that_nobody_answers_at_is_tried_again_and_then_named(
     words = ("--endpoint-url", "http://127.0.0.1:1", "--public-keys", str(keys), "--jobs", "1")
     assert main(["verify", "s3://bucket", *words]) == 2
     assert "127.0.0.1:1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("times", [("--end", "9999-12-31"), ("--start", "0001-01-01"), ("--start", "1969-12-31")])
+def test_a_time_that_no_trail_has_is_refused(trail: SampleTrail, lay: Lay, keys: Path, times: tuple[str, str]) -> None:
+    done = verify(lay(trail.objects), "--public-keys", keys, *times)
+    assert (done.returncode, "a time from 1970 to" in done.stderr) == (2, True), done.stderr
+
+
+def test_what_the_verdict_does_not_speak_of_stands_beside_it(trail: SampleTrail, lay: Lay, keys: Path) -> None:
+    folder = lay(trail.objects)
+    words = (folder, "--public-keys", keys, "--account-id", "111122223333")
+    *_, stopped, asked, verdict = verify(*words).stdout.splitlines()
+    assert stopped.startswith("not recorded: 1 spans, together 2.9 hours")
+    assert asked.startswith("not asked: whether digests after 2024-05-08T08:28:05Z were removed")
+    assert verdict.startswith("VALID")
+    assert "not asked" not in verify(*words, "--expect-until", "2024-05-08T08:00:00").stdout
+    late = verify(*words, "--end", "2024-05-09")
+    assert (late.returncode, "gap-unexplained" in late.stdout) == (1, True), "it was asked for and is not there"
+
+
+def test_an_account_or_region_that_was_asked_for_by_name_must_be_there(
+    trail: SampleTrail, lay: Lay, keys: Path
+) -> None:
+    done = verify(lay(trail.objects), "--public-keys", keys, "--region", "eu-west-1", "--region", "us-east-2", "--json")
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert done.returncode == 1
+    first = next(line for line in lines if line["severity"] != "info")
+    assert (first["code"], first["key"]) == ("no-digests", "us-east-2")
+
+
+def test_public_keys_that_are_listed_twice_are_one_and_two_of_one_name_are_refused(
+    trail: SampleTrail, lay: Lay, tmp_path: Path
+) -> None:
+    folder, path = lay(trail.objects), tmp_path / "keys.json"
+    first, second = trail.public_keys()
+    early = replace(second, validity_end=second.validity_start)
+    path.write_bytes(encode_public_keys([first, second, early]))
+    assert verify(folder, "--public-keys", path).returncode == 0
+    path.write_bytes(encode_public_keys([first, second, replace(first, fingerprint=second.fingerprint)]))
+    done = verify(folder, "--public-keys", path)
+    assert (done.returncode, f"fingerprint {second.fingerprint}" in done.stderr) == (2, True)
+
+
+def test_names_that_command_a_terminal_are_spelled_out(trail: SampleTrail, lay: Lay, keys: Path) -> None:
+    objects = {f"\x1b]0;owned\x07/{key}": found for key, found in trail.objects.items()}
+    done = verify(lay(objects), "--public-keys", keys)
+    assert done.returncode == 1
+    assert all(character.isprintable() or character == "\n" for character in done.stdout + done.stderr)

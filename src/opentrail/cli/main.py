@@ -79,7 +79,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nor will the interpreter's last flush fail
         return 141
     except OpentrailError as error:
-        print(f"opentrail {arguments.command}: {error}", file=sys.stderr)
+        from opentrail.cli.terminal import printable  # noqa: PLC0415  start-up time
+
+        said = printable(str(error), keep="\n")
+        print(f"opentrail {arguments.command}: {said}", file=sys.stderr)
         return 2
     return code
 

@@ -96,6 +96,7 @@ def request_of(options: dict[str, Any], opened: OpenedSource) -> VerifyRequest:
         regions=frozenset(options["region"]),
         original_bucket=opened.source.bucket,
         expected_until=options.get("expect_until"),
+        asked_at=datetime.now(UTC),
         with_events=bool(options.get("events")),
         jobs=options.get("jobs") or _cores(),
     )
@@ -127,7 +128,8 @@ def find_public_keys(
             "--public-keys: name a file with the public keys, which `opentrail keys export` and "
             "`aws cloudtrail list-public-keys` write, or the URL of CloudTrail's endpoint"
         )
-    from opentrail.verification.discovery import find_folders  # noqa: PLC0415  the same
+    from opentrail.core.validation import WITNESS_WITHIN  # noqa: PLC0415  the same
+    from opentrail.verification.discovery import find_folders  # noqa: PLC0415
 
     now = datetime.now(UTC)
     endpoint = given or options["endpoint_url"] or ""
@@ -136,7 +138,7 @@ def find_public_keys(
         profile=options["profile"] or "",
         regions=tuple(sorted({folder.region for folder in find_folders(opened.source, request)})),
         start=request.start or FIRST_KEYS,
-        end=min(request.end or now, now),
+        end=min(request.end + WITNESS_WITHIN, now) if request.end else now,
     )
     keys = ask_public_keys(question, now=now, cache=default_cache(os.environ))
     return keys, f"ListPublicKeys of {endpoint or 'AWS'}"
@@ -160,7 +162,8 @@ def _verify(
     from opentrail.verification.engine import Verification, VerificationStopped  # noqa: PLC0415
 
     reporter = _Reporter(options["report"]) if options["report"] else None
-    output = JsonOutput() if options["json"] else HumanOutput()
+    is_end_asked = bool(request.end or request.expected_until)
+    output = JsonOutput() if options["json"] else HumanOutput(is_end_asked=is_end_asked)
     resume_file: Path = options["resume_file"] or Path(RESUME_FILE)
 
     def on_finding(trail: TrailFolder | None, finding: Finding) -> None:

@@ -21,6 +21,8 @@ from opentrail.core.errors import ConfigError
 _TRAIL_ARN: Final = re.compile(r"arn:aws[a-z-]*:cloudtrail:([a-z0-9-]+):([0-9]{12}):trail/([A-Za-z0-9._-]{3,128})")
 _DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _TABLE: Final = "verify"
+_FIRST_YEAR: Final = 1970
+_LAST_YEAR: Final = 9990  # some days more are a date, too
 
 
 def parse_start(text: str) -> datetime:
@@ -30,6 +32,8 @@ def parse_start(text: str) -> datetime:
         moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except (ValueError, OverflowError):
         raise ValueError("a time is expected, such as 2026-05-01 or 2026-05-01T12:00:00Z") from None
+    if not _FIRST_YEAR <= moment.year <= _LAST_YEAR:
+        raise ValueError(f"a time from {_FIRST_YEAR} to {_LAST_YEAR} is expected")
     return moment
 
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
+from opentrail.cli.terminal import printable
 from opentrail.core.events import format_time
 from opentrail.core.findings import RULES, Finding, FindingCode, Severity
 from opentrail.core.layout import TrailFolder
@@ -32,17 +33,21 @@ _EVERY_SECONDS: Final = 0.2
 _BAR: Final = 24
 _ORDER: Final = (Severity.ERROR, Severity.WARNING, Severity.INFO)
 _SENTENCES: Final = {
-    Verdict.VALID: "VALID: all that was delivered is here, as it was delivered",
+    Verdict.VALID: "VALID: all that the digests name is here, as it was delivered",
     Verdict.TAMPERED: "TAMPERED: something here is not what was delivered",
     Verdict.INCOMPLETE: "INCOMPLETE: something is missing, or is vouched for by nobody",
     Verdict.NOT_CHECKED: "NOT CHECKED: something could not be looked at",
 }
+_HINT: Final = (
+    "AWSLogs/ must lie in it, or below; --trail-arn, --account-id, --region, --start and --end leave others out"
+)
 
 
 class HumanOutput:
     """Gathers findings, the first of each code, and prints them with the result."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_end_asked: bool) -> None:
+        self._is_end_asked = is_end_asked  # up to when there should be digests
         self._shown: dict[FindingCode, list[Finding]] = {}
 
     def add(self, _trail: TrailFolder | None, finding: Finding) -> None:
@@ -59,14 +64,17 @@ class HumanOutput:
             for code in sorted(code for code in self._shown if RULES[code].severity is severity):
                 self._print_code(code, result.findings[code])
         if not result.chains:
-            print(f"no chain of digests was found in {result.source}")
-        print(_SENTENCES[result.verdict])
+            print(f"no chain of digests was found in {printable(result.source)}: {_HINT}")
+        lines = list(_reservations(result, is_end_asked=self._is_end_asked))
+        print(*([""] if lines else []), *lines, sep="\n")
+        is_empty = not result.chains and not result.findings
+        print("NOT CHECKED: there is nothing to verify" if is_empty else _SENTENCES[result.verdict])
 
     def _print_code(self, code: FindingCode, count: int) -> None:
         print(f"\n{RULES[code].severity.value} {code.value}: {count}")
         shown = self._shown[code]
         for finding in shown:
-            print(f"  {_printable(finding.key)}\n    {_printable(finding.message)}")
+            print(f"  {printable(finding.key)}\n    {printable(finding.message)}")
         if count > len(shown):
             print(f"  ... and {count - len(shown)} more (--json prints all)")
 
@@ -119,14 +127,31 @@ def progress_line(progress: Progress, seconds: float) -> str:
     return f"[{bar}] {share:4.0%}  {progress.log_files:,} log files  {rate:,.0f}/s  {size}{ending}"
 
 
+def _reservations(result: VerifyResult, *, is_end_asked: bool) -> Iterator[str]:
+    """What the verdict does not speak of: time that no digest covers, and digests that could not be proven."""
+    unproven = sum(chain.digests.unchecked for chain in result.chains)
+    stopped = [span for chain in result.chains for span in chain.stopped]
+    unexamined = result.findings.get(FindingCode.GAP_UNEXAMINED, 0)
+    if unproven:
+        yield f"not proven: {unproven} digests, of which the copy has lost the signature, and the log files they name"
+    if stopped:
+        hours = sum((span.end - span.start).total_seconds() for span in stopped) / 3600
+        yield f"not recorded: {len(stopped)} spans, together {hours:,.1f} hours, in which no digests were made"
+    if unexamined:
+        yield f"not explained: {unexamined} of these, as the records that would say why were not read"
+    ends = [chain.covered.end for chain in result.chains if chain.covered]
+    if ends and not is_end_asked:
+        yield f"not asked: whether digests after {format_time(min(ends))} were removed (--end, --expect-until)"
+
+
 def _chain_line(chain: ChainSummary) -> str:
     folder, trail = chain.trail.folder, chain.trail
     where = "/".join(part for part in (folder.prefix, folder.organization_id) if part)
     span = f"{format_time(chain.covered.start)} to {format_time(chain.covered.end)}" if chain.covered else "nothing"
     return (
         f"{chain.verdict.value:11} {folder.account_id} {folder.region:14} {trail.trail_name}"
-        f"{f' in {where}' if where else ''}: {_counts(chain.digests)} digests, {_counts(chain.log_files)} log files"
-        f" ({span})"
+        f"{f' in {printable(where)}' if where else ''}: "
+        f"{_counts(chain.digests)} digests, {_counts(chain.log_files)} log files ({span})"
     )
 
 
@@ -148,8 +173,3 @@ def _chain_name(trail: TrailFolder) -> dict[str, Any]:
 
 def _print_line(document: dict[str, Any]) -> None:
     print(json.dumps(document))
-
-
-def _printable(text: str) -> str:
-    """What a key or a message of foreign hands may show in a terminal."""
-    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)

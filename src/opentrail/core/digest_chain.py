@@ -8,6 +8,7 @@ Rules:
 * A link accuses a predecessor that is not there, that was replaced, or that the chain passes by.  Never the digest
   that holds the link.
 * A link leads back in time.  One that does not is a loop, and accuses the digest that holds it.
+* Where the time in view ends before the chain, the next trusted digest is the witness of what should lie before it.
 * Memory does not grow with the trail: one trusted digest and at most ``_MOST_DOUBTFUL`` others are kept, with what they
   say of at most ``_MOST_DOUBTFUL_FILES`` log files.
 """
@@ -15,7 +16,7 @@ Rules:
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -78,6 +79,8 @@ class DigestChain:
         self._last: DigestReading | None = None  # the newest trusted one
         self._doubtful: deque[DigestReading] = deque(maxlen=_MOST_DOUBTFUL)  # those behind it, oldest first
         self.newest: DigestReading | None = None
+        self.is_witnessed = False  # a digest behind the view has told what should lie before it
+        self.starts_later = False  # than the time in view, says that digest
 
     def receive(self, reading: DigestReading) -> Iterator[Finding | Hole | ProvenDigest]:
         """What the next digest shows, of itself and of those before it; proven digests come in order."""
@@ -92,9 +95,25 @@ class DigestChain:
         self._last = reading
         self._doubtful.clear()
 
+    def receive_witness(
+        self, reading: DigestReading, behind: Collection[str]
+    ) -> Iterator[Finding | Hole | ProvenDigest]:
+        """A trusted digest behind the view: its link says whether all are there that it follows.
+
+        It is not in view itself.  When it follows one of those ``behind`` the view, which lie there, it says nothing.
+        """
+        assert reading.digest is not None
+        link = reading.digest.previous
+        if link is not None and link.key in behind:
+            return
+        self.is_witnessed = True
+        self.starts_later = link is None and self._last is None and not self._doubtful
+        yield from self._check_links(reading.digest)
+        self._doubtful.clear()
+
     def finish(self) -> Iterator[Hole]:
         """The end of the listing: nobody speaks for damaged digests at the end of the chain."""
-        last_end = self._last_end()
+        last_end = self.proven_end
         if self._doubtful and last_end is not None:
             yield Hole(start=last_end, end=self._doubtful[-1].key.end_time, is_damage=True)
 
@@ -132,15 +151,15 @@ class DigestChain:
             if finding is not None:
                 yield finding
                 is_broken = finding.code in {FindingCode.DIGEST_MISSING, FindingCode.DIGEST_OUT_OF_ORDER}
-        last_end = self._last_end()
+        last_end = self.proven_end
         if is_broken and last_end is not None:
             yield Hole(start=last_end, end=first.start_time, is_damage=True)
         yield from reversed(proven)
 
     def _start_chain(self, key: str, first: Digest) -> Iterator[Finding | Hole]:
-        last_end = self._last_end()
+        last_end = self.proven_end
         start = format_time(first.start_time)
-        if last_end is None:
+        if last_end is None or first.start_time <= last_end:  # it went on at once: there is no gap
             yield found(FindingCode.CHAIN_STARTED, key, f"a chain of digests starts at {start}", start=start)
             return
         damaged = [each for each in self._doubtful if each.text < key]  # and not proven by this chain's links
@@ -178,14 +197,16 @@ class DigestChain:
 
     def _gone(self, link: PreviousDigest, successor: Digest) -> Finding:
         """The digest that ``link`` names is missing; whether others are gone with it shows in the time between."""
-        last_end, key = self._last_end(), _parse(link.key)
+        last_end, key = self.proven_end, _parse(link.key)
         if last_end is None or key is None or self._doubtful:
             return _missing(link, successor)
         # A digest starts when its predecessor ended.  One hour is the longest that one covers, by the format.
         digests = max(1, round((successor.start_time - last_end) / _HOUR))
         return _missing(link, successor, since=last_end, digests=digests)
 
-    def _last_end(self) -> datetime | None:
+    @property
+    def proven_end(self) -> datetime | None:
+        """When the newest trusted digest so far ends."""
         return self._last.digest.end_time if self._last and self._last.digest else None
 
 
@@ -214,6 +235,7 @@ class BackfillChain:
     def finish(self) -> Iterator[Finding | ProvenDigest]:
         """Find the signatures that the copy lost, and check every link."""
         yield from self._find_signatures()
+        yield from self._find_forks()
         for reading in self._readings.values():
             assert reading.digest is not None
             link = reading.digest.previous
@@ -226,6 +248,18 @@ class BackfillChain:
                     yield finding
             elif link.key not in self._damaged and len(self._damaged) < _MOST_DAMAGED_BACKFILLS:
                 yield _missing(link, reading.digest)
+
+    def _find_forks(self) -> Iterator[Finding]:
+        """Of several that follow the same one, those that no other follows; all, where that tells them not apart."""
+        followers: dict[str, list[str]] = {}
+        for text, reading in self._readings.items():
+            if reading.digest is not None and reading.digest.previous is not None:
+                followers.setdefault(reading.digest.previous.key, []).append(text)
+        for previous, texts in followers.items():
+            if len(texts) > 1:
+                for text in [text for text in texts if text not in followers] or texts:
+                    message = f"another backfill digest follows {previous}, too"
+                    yield found(FindingCode.DIGEST_NOT_IN_CHAIN, text, message, previous=previous)
 
     def _find_signatures(self) -> Iterator[Finding | ProvenDigest]:
         links = [each.digest.previous for each in self._readings.values() if each.digest and each.digest.previous]

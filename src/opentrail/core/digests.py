@@ -18,9 +18,10 @@ import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
+from opentrail.core import values
 from opentrail.core.errors import FormatError
 from opentrail.core.events import encode_json, format_time
 from opentrail.core.gzip_member import encode_member
@@ -46,7 +47,7 @@ _PREVIOUS: Final = (
 _SHA256: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@values.dataclass(frozen=True, slots=True, kw_only=True)
 class DigestedLogFile:
     """A log file as a digest names it.  ``hash_value`` is the SHA-256 (hex) of its uncompressed content."""
 
@@ -259,7 +260,7 @@ def _decode_previous(members: dict[str, Any]) -> PreviousDigest | None:
 
 def _text(members: dict[str, Any], name: str) -> str:
     value = members.pop(name, None)
-    if not isinstance(value, str) or not _is_utf8(value):
+    if not isinstance(value, str) or not (value.isascii() or _is_utf8(value)):
         raise FormatError(f"the digest's {name} is not text")
     return value
 
@@ -291,7 +292,7 @@ def _time(members: dict[str, Any], name: str) -> datetime:
     except ValueError:
         moment = None
     # Written back and compared, because the text itself is signed: no other spelling of the same moment will do.
-    if moment is None or moment.tzinfo is None or format_time(moment) != text:
+    if moment is None or moment.tzinfo is not UTC or f"{moment.isoformat(timespec='seconds')[:-6]}Z" != text:
         raise FormatError(f"the digest's {name} is not a time of the form 2015-08-17T15:01:31Z")
     return moment
 

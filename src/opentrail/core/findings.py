@@ -48,6 +48,7 @@ class FindingCode(StrEnum):
     DIGEST_KEY_NOT_VALID = "digest-key-not-valid"  # signed by a key that was not valid at its end time
     DIGEST_MOVED = "digest-moved"  # signed for another place in this trail's folder
     DIGEST_FOREIGN = "digest-foreign"  # signed for another trail, account, region or bucket
+    DIGEST_TIMES_CONTRADICT = "digest-times-contradict"  # its name and its content tell different times
     DIGEST_REPLACED = "digest-replaced"  # signed, but not what its successor saw
     DIGEST_NOT_IN_CHAIN = "digest-not-in-chain"  # signed, but its successor names an older one
     DIGEST_OUT_OF_ORDER = "digest-out-of-order"  # signed, but follows itself or a later one: a loop
@@ -110,6 +111,7 @@ RULES: Final[Mapping[FindingCode, Rule]] = {
     FindingCode.DIGEST_KEY_NOT_VALID: Rule(Severity.WARNING, Concern.INTEGRITY),
     FindingCode.DIGEST_MOVED: _FORGED,
     FindingCode.DIGEST_FOREIGN: _FORGED,
+    FindingCode.DIGEST_TIMES_CONTRADICT: _FORGED,
     FindingCode.DIGEST_REPLACED: _FORGED,
     FindingCode.DIGEST_NOT_IN_CHAIN: _FORGED,
     FindingCode.DIGEST_OUT_OF_ORDER: _FORGED,

@@ -4,19 +4,20 @@ Rules: named keys and listed keys may come in any order and interleaving, the li
 result is the same.  Memory stays small when both advance together: a key that is both named and listed is forgotten,
 one that no digest has named for ``LATEST_NAMING`` is reported and forgotten, and of more than ``MOST_WAITING`` the
 oldest are.  (So in a folder with that many files in no digest, one that a digest names weeks late is reported for it.)
-Log files of other trails are counted, not told one by one.
+Log files of other trails are counted, not told one by one; ``unnamed`` is for ``core.shared_folders``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
 from opentrail.core.errors import FormatError
 from opentrail.core.findings import Finding, FindingCode, found
-from opentrail.core.layout import Folder, LogKind, parse_log_key
+from opentrail.core.layout import Folder, LogKeyPattern, LogKind, parse_log_key
+from opentrail.core.shared_folders import UnnamedLogs
 
 LATEST_NAMING: Final = timedelta(days=31)  # a file may wait 30 days for its bucket, with the name of its first attempt
 MOST_WAITING: Final = 100_000  # listed and not yet named: anybody may put objects there
@@ -38,8 +39,8 @@ class LogFolder:
 
     def __init__(self, folder: Folder, *, is_shared: bool = False) -> None:
         self.is_shared = is_shared  # other trails deliver into the same folder
-        self._folder = folder
-        self._waiting: dict[str, datetime] = {}  # listed, not named yet; in order of delivery but for the kinds
+        self._pattern = LogKeyPattern(folder)
+        self._waiting: dict[str, None] = {}  # listed, not named yet; in order of delivery but for the kinds
         self._named_ahead: dict[str, LogKind] = {}  # named, not listed yet
         self._most_ahead = _MOST_AHEAD
         self._listed: dict[LogKind, str] = {}  # the last key listed of each kind
@@ -47,12 +48,14 @@ class LogFolder:
         self._of_others = 0
         self._others = ("", "")  # the first and the last of them
         self._holes: list[Hole] = []
+        self.unnamed = UnnamedLogs()
         self._start: datetime | None = None
         self._end: datetime | None = None
 
     def add_named(self, key: str) -> None:
         """A trusted digest names ``key``."""
-        if self._waiting.pop(key, None) is not None:
+        if key in self._waiting:
+            del self._waiting[key]
             return
         try:
             kind = parse_log_key(key).kind
@@ -66,24 +69,18 @@ class LogFolder:
         """A digest names ``key`` that nothing proves, and nothing accuses: its signature was lost."""
         self._unproven.add(key)
 
-    def add_listed(self, key: str) -> Iterator[Finding]:
+    def add_listed(self, key: str) -> Iterable[Finding]:
         """``key`` lies in the folder."""
-        if key.endswith("/"):
-            return  # the marker of a folder, as consoles and CloudTrail itself make them
-        try:
-            log_key = parse_log_key(key)
-        except FormatError:
-            log_key = None
-        if log_key is None or log_key.folder != self._folder:
-            yield found(FindingCode.OBJECT_UNEXPECTED, key, "lies among the log files and is not named like one")
-            return
-        self._listed[log_key.kind] = key
-        if self._named_ahead.pop(key, None) is not None:
-            return
-        self._waiting[key] = log_key.delivered_at
-        if len(self._waiting) > MOST_WAITING:
-            oldest = next(iter(self._waiting))
-            yield from self._report(oldest, self._waiting.pop(oldest))
+        kind = self._pattern.kind_of(key)
+        if kind is None:
+            if key.endswith("/"):
+                return ()  # the marker of a folder, as consoles and CloudTrail itself make them
+            return (found(FindingCode.OBJECT_UNEXPECTED, key, "lies among the log files and is not named like one"),)
+        self._listed[kind] = key
+        if self._named_ahead and self._named_ahead.pop(key, None) is not None:
+            return ()
+        self._waiting[key] = None
+        return self._report_oldest() if len(self._waiting) > MOST_WAITING else ()
 
     def add_digest(self, start: datetime, end: datetime) -> None:
         """A digest, good or bad, covers ``start`` to ``end``."""
@@ -103,20 +100,23 @@ class LogFolder:
         limit = now - LATEST_NAMING
         while self._waiting:
             key = next(iter(self._waiting))
-            if self._waiting[key] >= limit:
+            if parse_log_key(key).delivered_at >= limit:
                 break
-            yield from self._report(key, self._waiting.pop(key))
+            yield from self._report_oldest()
         self._holes = [hole for hole in self._holes if hole.end >= limit - _MINUTE]
 
     def finish(self) -> Iterator[Finding]:
         """Report all that was listed and never named."""
         newer = []
-        for key, minute in self._waiting.items():
+        for key in self._waiting:
+            minute = parse_log_key(key).delivered_at
             is_newer = self._end is None or minute + _MINUTE > self._end
             if is_newer and not any(hole.is_damage for hole in self._holes_at(minute)):
                 newer.append(key)
+                if self.is_shared:
+                    self.unnamed.add(key, is_covered=False)
             else:
-                yield from self._report(key, minute)
+                yield from self._report(key)
         if newer:
             newer.sort()
             message = f"{len(newer)} log files are newer than the newest digest: the next one should name them"
@@ -139,11 +139,21 @@ class LogFolder:
             self._named_ahead = {key: kind for key, kind in self._named_ahead.items() if key > listed.get(kind, "")}
             self._most_ahead = max(_MOST_AHEAD, 2 * len(self._named_ahead))
 
-    def _report(self, key: str, minute: datetime) -> Iterator[Finding]:
-        if self._start is None or minute + _MINUTE <= self._start:
-            return  # older than the first digest: not part of what is verified
+    def _report_oldest(self) -> Iterator[Finding]:
+        oldest = next(iter(self._waiting))
+        del self._waiting[oldest]
+        yield from self._report(oldest)
+
+    def _report(self, key: str) -> Iterator[Finding]:
+        minute = parse_log_key(key).delivered_at
+        is_older = self._start is None or minute + _MINUTE <= self._start
         holes = self._holes_at(minute)
-        if key in self._unproven or any(hole.is_damage for hole in holes):
+        is_lost = key in self._unproven or any(hole.is_damage for hole in holes)
+        if self.is_shared:
+            self.unnamed.add(key, is_covered=not (is_older or is_lost or holes))
+        if is_older:
+            return  # than the first digest: not part of what is verified
+        if is_lost:
             yield found(
                 FindingCode.LOG_FILE_UNPROVEN,
                 key,

@@ -3,8 +3,11 @@
 Rules:
 
 * Only records of log files that are as delivered count: ``read_log_file`` looks after it has proven the content.
+* A record explains the gap of a trail only from where that trail's calls are recorded: the home region of its account.
+  Another account, or another region, may have a trail of the same name, and its owner may stop it when it suits him.
 * The calls that change a trail are recorded in its home region: no other region's log files are looked through.
-  They are few; a search for their event source comes first, which costs a seventh of what the hash costs.
+  They are few; a search for their event source comes first, which costs a third of what the hash costs.
+* However large the log file, a few pieces of it are held, or a record.
 * A chain that ends and begins anew without a call that explains it is suspicious.  Unless the home region's log files
   were not read, or the record would stand in the last digest before the gap, whose signature a copy has lost: then
   nothing is said but that.
@@ -15,22 +18,37 @@ CloudTrail user guide, "CloudTrail record contents"; the calls are those of Clou
 from __future__ import annotations
 
 import json
+from codecs import getincrementaldecoder
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+from opentrail.core.errors import FormatError
 from opentrail.core.events import format_time
 from opentrail.core.findings import Finding, FindingCode, found
-from opentrail.core.layout import Folder, TrailFolder, digest_prefix
+from opentrail.core.layout import Folder, TrailFolder, digest_prefix, parse_log_key
 from opentrail.core.log_folder import Hole
 
 EVENT_SOURCE: Final = b"cloudtrail.amazonaws.com"
 
-_STOPPING: Final = frozenset({"StopLogging", "DeleteTrail", "UpdateTrail"})  # what can end a chain of digests
-_CHANGING: Final = _STOPPING | {"StartLogging", "CreateTrail", "PutEventSelectors", "PutInsightSelectors"}
+_CHANGING: Final = frozenset(
+    {
+        "StopLogging",
+        "DeleteTrail",
+        "UpdateTrail",
+        "StartLogging",
+        "CreateTrail",
+        "PutEventSelectors",
+        "PutInsightSelectors",
+    }
+)
+_MOVING: Final = ("s3BucketName", "s3KeyPrefix", "isMultiRegionTrail", "isOrganizationTrail")  # of an UpdateTrail
 _NAMES: Final = tuple(f'"{name}"'.encode() for name in sorted(_CHANGING))
+_PIECE: Final = 256 * 1024
+_BLOCK: Final = 64 * 1024
+_LONGEST_RECORD: Final = 4 * 1024 * 1024  # characters: sixteen times what CloudTrail puts into one
 _MOST_STOPS: Final = 10_000  # kept to explain gaps with; the oldest are forgotten
 _BEFORE_GAP: Final = timedelta(hours=2)  # the last digest comes within the hour of the call that ends the chain
 
@@ -47,6 +65,7 @@ class TrailChange:
     source_ip: str
     trail: str  # the trail's name or ARN, as the caller said it
     validation_off: bool  # the call turned log file validation off
+    moves_files: bool = False  # it changed where the trail delivers, or for whom: a chain may end there, too
 
 
 def find_changes(log_key: str, content: bytes) -> tuple[TrailChange, ...]:
@@ -54,19 +73,93 @@ def find_changes(log_key: str, content: bytes) -> tuple[TrailChange, ...]:
 
     What cannot be read is passed over: the content is as CloudTrail delivered it.
     """
-    if EVENT_SOURCE not in content or not any(name in content for name in _NAMES):
+    if content.rfind(EVENT_SOURCE) < 0 or not any(name in content for name in _NAMES):  # from behind: a third faster
         return ()
-    changes = (_read_change(log_key, record) for record in _records(content))
-    return tuple(change for change in changes if change is not None)
+    reader = ChangeReader(log_key)
+    for at in range(0, len(content), _PIECE):
+        reader.feed(content[at : at + _PIECE])
+    return tuple(reader.changes)
+
+
+class ChangeSearch:
+    """Whether a log file may hold calls that changed a trail, told from its pieces as they come.
+
+    It overlooks none whose name stands less than ``_BLOCK`` bytes before its source: they are neighbours in a record.
+    """
+
+    def __init__(self) -> None:
+        self.is_found = False
+        self._has_source = False
+        self._before = b""  # the block before
+        self._pieces: list[bytes] = []  # of the next block
+        self._size = 0
+
+    def feed(self, piece: bytes) -> None:
+        """The next piece of the content."""
+        self._pieces.append(piece)
+        self._size += len(piece)
+        if self._size >= _BLOCK:
+            self.finish()
+
+    def finish(self) -> None:
+        """Look at what has come."""
+        block = b"".join(self._pieces)
+        self._pieces.clear()
+        self._size = 0
+        if not self._has_source and _is_in(EVENT_SOURCE, self._before, block):
+            self._has_source = True
+            self.is_found = any(name in self._before for name in _NAMES)
+        if self._has_source and not self.is_found:
+            self.is_found = any(_is_in(name, self._before, block) for name in _NAMES)
+        self._before = block
+
+
+class ChangeReader:
+    """Reads the calls that changed a trail from a log file's pieces as they come: ``changes``, in their order."""
+
+    def __init__(self, log_key: str) -> None:
+        self.changes: list[TrailChange] = []
+        self._log_key = log_key
+        self._utf8 = getincrementaldecoder("utf-8")(errors="replace")
+        self._json = json.JSONDecoder()
+        self._text = ""  # from where reading goes on
+        self._is_inside = False  # the list of records
+        self._is_readable = True
+
+    def feed(self, piece: bytes) -> None:
+        """The next piece of the content."""
+        if not self._is_readable:
+            return
+        self._text += self._utf8.decode(piece)
+        at = 0
+        if not self._is_inside:
+            at = self._text.find("[") + 1
+            self._is_inside = at > 0
+        while self._is_inside and (start := self._text.find("{", at)) >= 0:
+            try:
+                record, at = self._json.raw_decode(self._text, start)
+            except RecursionError:
+                self._is_readable = False
+                break
+            except ValueError:  # it is not whole yet, or not JSON
+                at = start
+                break
+            change = _read_change(self._log_key, record)  # an object, as it began with a brace
+            if change is not None:
+                self.changes.append(change)
+        self._text = self._text[at:]
+        if len(self._text) > _LONGEST_RECORD:
+            self._is_readable = False
+            self._text = ""
 
 
 class LoggingHistory:
     """Gathers the changes and the gaps of all chains of a run, and explains the ones by the others."""
 
     def __init__(self) -> None:
-        self._stops: deque[TrailChange] = deque(maxlen=_MOST_STOPS)
+        self._stops: deque[tuple[TrailFolder | None, TrailChange]] = deque(maxlen=_MOST_STOPS)
         self._seen: deque[str] = deque(maxlen=64)  # ids of events: two trails may deliver the same one
-        self._gaps: list[tuple[TrailFolder, Hole, bool]] = []
+        self._gaps: dict[tuple[TrailFolder, Hole], bool] = {}  # a chain that is begun anew tells its gaps twice
         self._read: set[Folder] = set()
 
     def add_read(self, folder: Folder) -> None:
@@ -78,37 +171,44 @@ class LoggingHistory:
 
         Unless ``is_proven``, the log files before the gap are not, and were not looked through.
         """
-        self._gaps.append((trail, gap, is_proven))
+        self._gaps[trail, gap] = is_proven
 
-    def add_change(self, change: TrailChange) -> Iterator[Finding]:
-        """A record says that a trail was changed."""
+    def add_change(self, change: TrailChange, told_by: TrailFolder | None = None) -> Iterator[Finding]:
+        """A record, in a log file that the chain of ``told_by`` proves, says that a trail was changed."""
         if change.event_id in self._seen:
             return
         self._seen.append(change.event_id)
-        if change.event_name in _STOPPING:
-            self._stops.append(change)
+        if _stops_logging(change) or change.moves_files:
+            self._stops.append((told_by, change))
         if not _stops_logging(change):
             message = f"{change.event_name} of {change.trail} by {change.user} at {format_time(change.event_time)}"
             yield found(FindingCode.TRAIL_CHANGED, change.log_key, message, **_details(change))
 
-    def finish(self) -> Iterator[Finding]:
-        """All was read: each gap with the call that explains it, and the calls that explain none."""
+    def gaps_of(self, trail: TrailFolder) -> tuple[Hole, ...]:
+        """The gaps of ``trail`` so far."""
+        return tuple(gap for of, gap in list(self._gaps) if of == trail)
+
+    def finish(self) -> Iterator[tuple[TrailFolder | None, Finding]]:
+        """All was read: each gap with the call that explains it, and the calls that explain none.
+
+        With each, the chain that it concerns: the one with the gap, or the one whose log file has the call.
+        """
         used: set[str] = set()
-        for trail, gap, is_proven in self._gaps:
+        for (trail, gap), is_proven in sorted(self._gaps.items(), key=_place_of):
             change = self._explanation(trail, gap)
             if change is not None:
                 used.add(change.event_id)
-                yield _stopped(change, trail, gap)
+                yield trail, _stopped(change, trail, gap)
             else:
-                yield self._unexplained(trail, gap, is_proven=is_proven)
-        for change in self._stops:
+                yield trail, self._unexplained(trail, gap, is_proven=is_proven)
+        for told_by, change in self._stops:
             if change.event_id not in used and _stops_logging(change):
-                yield _stopped(change)
+                yield told_by, _stopped(change)
 
     def _explanation(self, trail: TrailFolder, gap: Hole) -> TrailChange | None:
         fitting = [
             change
-            for change in self._stops
+            for _, change in self._stops
             if gap.start - _BEFORE_GAP <= change.event_time <= gap.end and _is_about(change, trail)
         ]
         return max(fitting, key=lambda change: (_stops_logging(change), change.event_time), default=None)
@@ -128,6 +228,11 @@ class LoggingHistory:
         return found(FindingCode.GAP_UNEXPLAINED, folder, message, start=start, end=end)
 
 
+def _place_of(entry: tuple[tuple[TrailFolder, Hole], bool]) -> tuple[str, str, datetime]:
+    (trail, gap), _ = entry
+    return digest_prefix(trail.folder), trail.trail_name, gap.start
+
+
 def _stops_logging(change: TrailChange) -> bool:
     return change.event_name in {"StopLogging", "DeleteTrail"} or change.validation_off
 
@@ -140,11 +245,19 @@ def _is_home(read: Folder, trail: TrailFolder) -> bool:
 
 
 def _is_about(change: TrailChange, trail: TrailFolder) -> bool:
+    """Whether ``change`` is of ``trail``, and recorded where calls that change it are."""
+    try:
+        recorded = parse_log_key(change.log_key).folder
+    except FormatError:
+        return False
+    if not _is_home(recorded, trail):
+        return False
     if not change.trail.startswith("arn:"):
         return change.trail == trail.trail_name
-    owner_and_name = change.trail.split(":", 4)[-1]
+    region, _, owner_and_name = change.trail.partition(":cloudtrail:")[2].partition(":")
     owner, _, name = owner_and_name.partition(":trail/")
-    return name == trail.trail_name and (bool(trail.folder.organization_id) or owner == trail.folder.account_id)
+    is_owner = bool(trail.folder.organization_id) or owner == trail.folder.account_id
+    return (region, name) == (trail.home_region, trail.trail_name) and is_owner
 
 
 def _stopped(change: TrailChange, trail: TrailFolder | None = None, gap: Hole | None = None) -> Finding:
@@ -168,20 +281,10 @@ def _details(change: TrailChange) -> dict[str, str]:
     }
 
 
-def _records(content: bytes) -> Iterator[dict[str, Any]]:
-    """The records, one after the other: no more than one is held."""
-    text = content.decode(errors="replace")
-    decoder = json.JSONDecoder()
-    at = text.find("[") + 1
-    while at:
-        at = text.find("{", at)
-        if at < 0:
-            return
-        try:
-            record, at = decoder.raw_decode(text, at)
-        except (ValueError, RecursionError):
-            return
-        yield record  # an object, as it began with a brace
+def _is_in(needle: bytes, before: bytes, block: bytes) -> bool:
+    """Whether ``needle`` ends in ``block``, which comes after ``before``."""
+    reach = len(needle) - 1
+    return block.rfind(needle) >= 0 or needle in before[-reach:] + block[:reach]
 
 
 def _read_change(log_key: str, record: dict[str, Any]) -> TrailChange | None:
@@ -204,6 +307,7 @@ def _read_change(log_key: str, record: dict[str, Any]) -> TrailChange | None:
         source_ip=_text(record, "sourceIPAddress"),
         trail=_text(parameters, "name") or _text(parameters, "trailName"),
         validation_off=name == "UpdateTrail" and parameters.get("enableLogFileValidation") is False,
+        moves_files=name == "UpdateTrail" and any(parameters.get(moved) is not None for moved in _MOVING),
     )
 
 

@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import binascii
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Final
 
+from opentrail.core import values
 from opentrail.core.digests import (
     MAX_DIGEST_BYTES,
     SIGNATURE,
@@ -31,13 +33,20 @@ from opentrail.core.errors import FormatError
 from opentrail.core.event_ids import find_event_ids
 from opentrail.core.events import format_time
 from opentrail.core.findings import Finding, FindingCode, Severity, found
-from opentrail.core.gzip_member import MemberReader, TooLargeError, TrailingDataError, decode_member
+from opentrail.core.gzip_member import (
+    AT_ONCE_BYTES,
+    MemberReader,
+    TooLargeError,
+    TrailingDataError,
+    decode_at_once,
+    decode_member,
+)
 from opentrail.core.layout import DigestKey, parse_digest_key
-from opentrail.core.logging_changes import TrailChange, find_changes
+from opentrail.core.logging_changes import ChangeReader, ChangeSearch, TrailChange, find_changes
 from opentrail.core.public_keys import PublicKey, verify_signature
 
 MAX_CHECKED_BYTES: Final = 256 * 1024 * 1024  # five times the largest log file: a bomb is not inflated to its end
-MAX_SEARCHED_BYTES: Final = 64 * 1024 * 1024  # no larger log file is kept whole to be looked through
+MAX_SEARCHED_BYTES: Final = 64 * 1024 * 1024  # no larger log file is kept whole for its events to be read
 _LONGEST_SIGNATURE: Final = 4096  # hex digits: RSA of 16,384 bits
 
 
@@ -63,12 +72,13 @@ class DigestReading:
         return self.public_key is None and not any(each.severity is Severity.ERROR for each in self.findings)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@values.dataclass(frozen=True, slots=True, kw_only=True)
 class LogFileReading:
     """A log file as it was found.
 
     ``hash_value`` is that of the uncompressed content, "" when it could not be read; ``size`` counts its bytes, as far
     as they were read.  ``changes`` and ``event_ids`` are empty unless the content is as delivered and was searched.
+    With ``has_more_changes`` it was too large to be kept, and may hold changes: ``read_changes`` finds them.
     """
 
     finding: Finding | None = None
@@ -76,6 +86,7 @@ class LogFileReading:
     size: int = 0
     changes: tuple[TrailChange, ...] = ()
     event_ids: bytes = b""  # eight bytes an event, as ``core.event_ids`` makes them
+    has_more_changes: bool = False
 
 
 def read_digest(
@@ -109,6 +120,7 @@ def read_digest(
         _check_place(key, text, digest, bucket)
         or (None if is_unsigned else _check_metadata(text, metadata))
         or _check_algorithm(text, digest.signature_algorithm)
+        or _check_times(key, text, digest)
         or _check_key(text, digest, public_key)
     )
     reading = DigestReading(
@@ -161,34 +173,33 @@ def read_log_file(
     """Compare a log file (its bytes as they lie there; None: it is not there) with what a trusted digest says of it.
 
     Without a finding the uncompressed content is what was delivered.  ``with_changes`` it is looked through for calls
-    that changed a trail, ``with_events`` its events are read.  Memory is constant, unless it is to be looked through.
+    that changed a trail, ``with_events`` its events are read: that alone takes memory in proportion to a large file.
     """
     if chunks is None:
         message = "is named by a digest, but is not there"
         missing = found(FindingCode.LOG_FILE_MISSING, expected.key, message, expected_hash=expected.hash_value)
         return LogFileReading(finding=missing)
-    sha256, size = hashlib.sha256(), 0
-    kept: list[bytes] | None = [] if with_changes or with_events else None
-    reader = MemberReader(max_size=max_size)
-    try:
-        for chunk in chunks:
-            for piece in reader.feed(chunk):
-                sha256.update(piece)
-                size += len(piece)
-                if kept is not None:
-                    kept.append(piece)
-                    if size > MAX_SEARCHED_BYTES:
-                        kept = None
-        reader.finish()
-    except FormatError as fault:
-        code = _LOG_FILE_FAULTS.get(type(fault), FindingCode.LOG_FILE_MALFORMED)
-        return LogFileReading(finding=found(code, expected.key, str(fault)), size=size)
-    reading = LogFileReading(hash_value=sha256.hexdigest(), size=size)
-    if reading.hash_value != expected.hash_value:
-        return replace(reading, finding=_changed(expected, reading.hash_value))
-    if kept is None:
-        return reading
-    return _look_through(reading, expected.key, b"".join(kept), with_changes=with_changes, with_events=with_events)
+    remaining = iter(chunks)
+    data, is_whole = _take_small(remaining)
+    content = decode_at_once(data, max_size=max_size) if is_whole else None
+    if content is None:
+        remaining = chain((data,), remaining)
+        return _read_pieces(expected, remaining, max_size, with_changes=with_changes, with_events=with_events)
+    hash_value = hash_of(content)
+    if hash_value != expected.hash_value:
+        return LogFileReading(finding=_changed(expected, hash_value), hash_value=hash_value, size=len(content))
+    changes = find_changes(expected.key, content) if with_changes else ()
+    reading = LogFileReading(hash_value=hash_value, size=len(content), changes=changes)
+    return _add_events(reading, expected.key, content) if with_events else reading
+
+
+def read_changes(
+    expected: DigestedLogFile, chunks: Iterable[bytes], *, max_size: int = MAX_CHECKED_BYTES
+) -> LogFileReading:
+    """Read a log file again, after ``read_log_file`` said that there are changes in it: its content is proven anew."""
+    reader = ChangeReader(expected.key)
+    reading = _hash_pieces(expected, chunks, max_size, [reader.feed])
+    return reading if reading.finding is not None else replace(reading, changes=tuple(reader.changes))
 
 
 def check_log_file(expected: DigestedLogFile, chunks: Iterable[bytes] | None) -> Finding | None:
@@ -198,16 +209,12 @@ def check_log_file(expected: DigestedLogFile, chunks: Iterable[bytes] | None) ->
 
 def hash_log_file(chunks: Iterable[bytes], *, max_size: int = MAX_CHECKED_BYTES) -> str:
     """The hash of a log file's uncompressed content, whoever names it; "" when it is not one gzip member."""
-    sha256 = hashlib.sha256()
-    reader = MemberReader(max_size=max_size)
+    content = _HashedContent(max_size)
     try:
-        for chunk in chunks:
-            for piece in reader.feed(chunk):
-                sha256.update(piece)
-        reader.finish()
+        content.read(chunks)
     except FormatError:
         return ""
-    return sha256.hexdigest()
+    return content.hash_value()
 
 
 def too_large_log_file(expected: DigestedLogFile, limit: int) -> LogFileReading:
@@ -226,16 +233,99 @@ _LOG_FILE_FAULTS: Final[Mapping[type[FormatError], FindingCode]] = {
 }
 
 
-def _look_through(
-    reading: LogFileReading, key: str, content: bytes, *, with_changes: bool, with_events: bool
+def _take_small(chunks: Iterator[bytes]) -> tuple[bytes, bool]:
+    """The first chunks as one, and whether they are all: as many as may be inflated at once."""
+    data = b""
+    for chunk in chunks:
+        data = data + chunk if data else chunk
+        if len(data) > AT_ONCE_BYTES:
+            return data, False
+    return data, True
+
+
+def _read_pieces(
+    expected: DigestedLogFile, chunks: Iterable[bytes], max_size: int, *, with_changes: bool, with_events: bool
 ) -> LogFileReading:
-    changes = find_changes(key, content) if with_changes else ()
+    """``read_log_file`` of what may be large."""
+    search, kept = ChangeSearch(), _Kept()
+    feeds = [feed for feed, is_wanted in ((search.feed, with_changes), (kept.feed, with_events)) if is_wanted]
+    reading = _hash_pieces(expected, chunks, max_size, feeds)
+    if reading.finding is not None:
+        return reading
+    search.finish()
+    if search.is_found:
+        reading = replace(reading, has_more_changes=True)
+    return reading if not with_events or kept.is_too_large else _add_events(reading, expected.key, kept.content())
+
+
+def _hash_pieces(
+    expected: DigestedLogFile, chunks: Iterable[bytes], max_size: int, feeds: Sequence[Callable[[bytes], None]]
+) -> LogFileReading:
+    """Hash the content piece by piece, and give each piece to ``feeds`` too."""
+    content = _HashedContent(max_size)
     try:
-        event_ids = find_event_ids(content) if with_events else b""
+        content.read(chunks, feeds)
+    except FormatError as fault:
+        code = _LOG_FILE_FAULTS.get(type(fault), FindingCode.LOG_FILE_MALFORMED)
+        return LogFileReading(finding=found(code, expected.key, str(fault)), size=content.size)
+    reading = LogFileReading(hash_value=content.hash_value(), size=content.size)
+    if reading.hash_value != expected.hash_value:
+        return replace(reading, finding=_changed(expected, reading.hash_value))
+    return reading
+
+
+class _HashedContent:
+    """The uncompressed content of a log file, of which the hash and the size remain."""
+
+    def __init__(self, max_size: int) -> None:
+        self.size = 0
+        self._max_size = max_size
+        self._sha256 = hashlib.sha256()
+
+    def read(self, chunks: Iterable[bytes], feeds: Sequence[Callable[[bytes], None]] = ()) -> None:
+        """Read the member to its end.  Raises ``FormatError``."""
+        reader = MemberReader(max_size=self._max_size)
+        for chunk in chunks:
+            for piece in reader.feed(chunk):
+                self._sha256.update(piece)
+                self.size += len(piece)
+                for feed in feeds:
+                    feed(piece)
+        reader.finish()
+
+    def hash_value(self) -> str:
+        """SHA-256 in hex."""
+        return self._sha256.hexdigest()
+
+
+class _Kept:
+    """The content, unless it is too large to be kept."""
+
+    def __init__(self) -> None:
+        self.is_too_large = False
+        self._pieces: list[bytes] = []
+        self._size = 0
+
+    def feed(self, piece: bytes) -> None:
+        """Another piece."""
+        self._size += len(piece)
+        self.is_too_large = self._size > MAX_SEARCHED_BYTES
+        if self.is_too_large:
+            self._pieces.clear()
+        else:
+            self._pieces.append(piece)
+
+    def content(self) -> bytes:
+        """All pieces."""
+        return b"".join(self._pieces)
+
+
+def _add_events(reading: LogFileReading, key: str, content: bytes) -> LogFileReading:
+    try:
+        return replace(reading, event_ids=find_event_ids(content))
     except FormatError as fault:
         finding = found(FindingCode.LOG_FILE_NOT_JSON, key, f"is as it was delivered, but {fault}")
-        return replace(reading, finding=finding, changes=changes)
-    return replace(reading, changes=changes, event_ids=event_ids)
+        return replace(reading, finding=finding)
 
 
 def _changed(expected: DigestedLogFile, hash_value: str) -> Finding:
@@ -261,6 +351,18 @@ def _check_place(key: DigestKey, text: str, digest: Digest, bucket: str) -> Find
     if same_trail and digest.bucket == bucket and digest.key != text:
         return found(FindingCode.DIGEST_MOVED, text, f"has been moved from {original}", original=original)
     return found(FindingCode.DIGEST_FOREIGN, text, f"was made for {original}", original=original)
+
+
+def _check_times(key: DigestKey, text: str, digest: Digest) -> Finding | None:
+    """A name that tells another time than the content puts a digest where it does not belong."""
+    start, end = format_time(digest.start_time), format_time(digest.end_time)
+    if digest.end_time < digest.start_time:
+        message = f"says that it starts at {start} and ends at {end}"
+    elif digest.end_time != key.end_time and not key.backfill:
+        message = f"is named after {format_time(key.end_time)}, and says that it ends at {end}"
+    else:
+        return None
+    return found(FindingCode.DIGEST_TIMES_CONTRADICT, text, message, start=start, end=end)
 
 
 def _check_metadata(text: str, metadata: Mapping[str, str]) -> Finding | None:

@@ -11,29 +11,35 @@ judge that are named there):
 * Those two checks are pure functions of one object, so they may run in a pool.
 * Keys and buckets are those that the files were delivered under.  Whoever reads a copy maps its names back.
 * Memory does not grow with the trail, when the log folders are listed as far as the digests have come
-  (``validate_chain`` in ``stores.chain_reader`` shows how); results do not depend on it.
-* The newest end of a chain is named by no digest.  That it was cut off shows only against ``expected_until``.
+  (``verification.chain_walk`` shows how); results do not depend on it.
+* The newest end of a chain is named by no digest.  That it was cut off shows against ``expected_until``, or where a
+  time was asked for that has passed: then the next digest behind it is read, too, for what it says of those before.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from opentrail.core import values
 from opentrail.core.copied_signatures import CopiedSignatures
 from opentrail.core.digest_chain import BackfillChain, ChainScope, DigestChain, ProvenDigest
 from opentrail.core.digests import Digest, DigestedLogFile
 from opentrail.core.errors import FormatError
 from opentrail.core.events import format_time
 from opentrail.core.findings import Finding, FindingCode, found
-from opentrail.core.layout import TrailFolder, digest_prefix, parse_digest_key
+from opentrail.core.layout import DigestKey, TrailFolder, digest_day_prefix, digest_prefix, parse_digest_key
 from opentrail.core.log_folder import Hole, LogFolder
 from opentrail.core.logging_changes import LoggingHistory
 from opentrail.core.object_checks import DigestReading
+from opentrail.core.shared_folders import SharedFolders
 
 _MOST_OTHER_TRAILS: Final = 100  # that are named
+_MOST_WITNESSES: Final = 3  # digests behind the time in view that are read, until one can be trusted
+_LATEST_DIGEST: Final = timedelta(hours=2)  # a digest covers an hour, and may be late
+WITNESS_WITHIN: Final = timedelta(days=2)  # of the end of the time in view: so far the digest folder is to be listed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +49,7 @@ class FetchDigest:
     key: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@values.dataclass(frozen=True, slots=True, kw_only=True)
 class FetchLogFile:
     """Fetch the log file ``file`` (mind its bucket) that the digest at ``digest_key`` names.
 
@@ -64,6 +70,7 @@ class ChainValidator:
     In view are the digests that end from ``start`` to ``end`` (None: no bound).  At ``expected_until`` (None: logging
     may have stopped at any time) a digest must have been delivered that ends then or later.  ``metadata_kept`` is False
     for a copy that has the metadata of no object; ``read_digest`` must be told the same.  ``history`` is told of gaps.
+    ``asked_at`` is now: nothing later can have been delivered.  ``shared`` is told of log files in no digest.
     """
 
     def __init__(
@@ -74,20 +81,28 @@ class ChainValidator:
         start: datetime | None = None,
         end: datetime | None = None,
         expected_until: datetime | None = None,
+        asked_at: datetime | None = None,
         metadata_kept: bool = True,
         history: LoggingHistory | None = None,
+        shared: SharedFolders | None = None,
     ) -> None:
         self._trail = trail
         self._bucket = bucket
         self._start = start
         self._end = end
         self._expected_until = expected_until
+        self._asked_at = asked_at
+        self._witnesses: list[str] = []
+        self._behind = "\U0010ffff"  # what sorts here or behind is of days after the time in view
+        if end is not None:
+            self._behind = digest_day_prefix(trail.folder, end.astimezone(UTC) + timedelta(days=1))
         scope = ChainScope(trail=trail, bucket=bucket, start=start)
         self._chain = DigestChain(scope)
         self._backfill = BackfillChain(scope)
         self._log_folder = LogFolder(trail.folder)
         self._signatures = None if metadata_kept else CopiedSignatures()
         self._history = history
+        self._shared = shared
         self._is_home = trail.folder.region == trail.home_region
         self._other_trails: set[TrailFolder] = set()
         self._empty: list[str] = []  # the first and the last digest that name no log file
@@ -103,12 +118,21 @@ class ChainValidator:
             key = parse_digest_key(text)
         except FormatError:
             key = None
+        if text >= self._behind and (key is None or key.trail != self._trail):
+            return
         if key is None or key.trail.folder != self._trail.folder:
             yield found(FindingCode.OBJECT_UNEXPECTED, text, "lies among the digests and is not named like one")
         elif key.trail != self._trail:
             yield from self._share(key.trail, text)
         elif (self._start is None or self._start <= key.end_time) and (self._end is None or key.end_time <= self._end):
             yield FetchDigest(key=text)
+        elif self.is_behind(key) and not key.backfill and len(self._witnesses) < _MOST_WITNESSES:
+            self._witnesses.append(text)
+            yield FetchDigest(key=text)
+
+    def is_behind(self, key: DigestKey) -> bool:
+        """Whether the digest ends behind the time in view: it is read as a witness, and not counted."""
+        return self._end is not None and key.end_time > self._end
 
     def receive_digest(self, reading: DigestReading) -> Iterator[Step]:
         """A digest that was asked for: what is wrong with it and its links, and the log files that it names.
@@ -127,9 +151,9 @@ class ChainValidator:
             for decided in self._signatures.receive(reading):
                 yield from self._judge(decided)
 
-    def add_log_key(self, text: str) -> Iterator[Finding]:
+    def add_log_key(self, text: str) -> Iterable[Finding]:
         """A key of a log folder."""
-        yield from self._log_folder.add_listed(text)
+        return self._log_folder.add_listed(text)
 
     def finish(self) -> Iterator[Step]:
         """All digests and keys were fed: what shows at the end, also log files that are proven only then."""
@@ -137,12 +161,19 @@ class ChainValidator:
             yield from self._judge(reading)
         for hole in self._chain.finish():
             yield from self._add_hole(hole)
+        self._add_gap_at_end()
         yield from self._take(self._backfill.finish())
         yield from self._check_newest()
         yield from self._log_folder.finish()
+        if self._shared is not None:
+            self._shared.add(self._trail, self._other_trails, self._log_folder.unnamed)
         yield from self._sum_up()
 
     def _judge(self, reading: DigestReading) -> Iterator[Step]:
+        if self.is_behind(reading.key):
+            if reading.is_trusted and not self._chain.is_witnessed:
+                yield from self._take(self._chain.receive_witness(reading, self._witnesses))
+            return
         yield from reading.findings
         yield from self._take(self._chain.receive(reading))
         yield from self._log_folder.report_overdue(reading.key.end_time)
@@ -195,6 +226,16 @@ class ChainValidator:
             folder = digest_prefix(self._trail.folder)
             yield found(FindingCode.SPAN_UNPROVEN, folder, message, start=start, end=end)
 
+    def _add_gap_at_end(self) -> None:
+        """A chain that ends before the time that was asked for, and that no other follows, is a gap to be explained."""
+        last_end = self._chain.proven_end
+        if self._end is None or self._asked_at is None or last_end is None or self._chain.is_witnessed:
+            return
+        end = min(self._end, self._asked_at)
+        if last_end + _LATEST_DIGEST < end and self._history is not None:
+            hole = Hole(start=last_end, end=end, is_damage=False)
+            self._history.add_gap(self._trail, hole, is_proven=self._signatures is None)
+
     def _check_newest(self) -> Iterator[Finding]:
         newest, expected = self._chain.newest, self._expected_until
         folder = digest_prefix(self._trail.folder)
@@ -205,5 +246,6 @@ class ChainValidator:
             )
             details = {"newest": newest.text if newest else "", "expected_until": format_time(expected)}
             yield found(FindingCode.CHAIN_CUT_OFF, folder, message, **details)
-        elif newest is None:
-            yield found(FindingCode.NO_DIGESTS, folder, "no digest of the trail lies here")
+        elif newest is None and not self._chain.starts_later:
+            in_time = " that ends in the time that was asked for" if self._start or self._end else ""
+            yield found(FindingCode.NO_DIGESTS, folder, f"no digest of the trail lies here{in_time}")

@@ -17,9 +17,9 @@ from opentrail.core.gzip_member import decode_member
 from opentrail.core.layout import Folder, TrailFolder
 from opentrail.core.logfiles import MAX_LOG_FILE_BYTES
 from opentrail.core.public_keys import PublicKey
-from opentrail.stores.chain_reader import validate_chain
 from opentrail.stores.memory import MemoryStore
 from opentrail.testing.live_server import HOME, LiveServer
+from opentrail.verification.one_chain import validate_chain
 
 TRAIL: Final = "main"
 LOG_BUCKET: Final = "trail-logs"

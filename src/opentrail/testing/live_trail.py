@@ -34,12 +34,12 @@ from opentrail.server.credentials_file import find_profile
 from opentrail.server.serving import ThreadedEndpoint, serve_on_thread
 from opentrail.services.s3 import S3Deps
 from opentrail.services.s3.names import upload_prefix
-from opentrail.stores.chain_reader import validate_chain
 from opentrail.stores.memory import MemoryStore
 from opentrail.testing.callers import Caller
 from opentrail.testing.event_search import EventFilter, explain
 from opentrail.testing.local_endpoint import Key, LocalAnswer, LocalEndpoint, LocalRequest
 from opentrail.testing.watched_calls import CallWatcher
+from opentrail.verification.one_chain import validate_chain
 
 LOG_BUCKET: Final = "opentrail-logs"
 TRAIL: Final = "opentrail"
@@ -248,7 +248,8 @@ class LiveTrail:
         if count is None or not found:
             message = f"not recorded: {wanted}\n{explain(wanted, self._records)}"
         else:
-            message = f"recorded {len(found)} times, not {count}: {wanted}\n{explain(wanted, found)}"
+            times = "once" if len(found) == 1 else f"{len(found)} times"
+            message = f"recorded {times}, not {count}: {wanted}\n{explain(wanted, found)}"
         raise AssertionError(message)
 
     def assert_not_recorded(self, name: str | None = None, **shows: Any) -> None:

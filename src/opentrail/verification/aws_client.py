@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from typing import Final
 from urllib.parse import quote
 
-from opentrail.core.errors import StoreError
+from opentrail.core.errors import ConfigError, StoreError
 from opentrail.core.sigv4 import EMPTY_SHA256, sign, signing_key, string_to_sign
 from opentrail.verification.http_connection import HttpAnswer, HttpConnection, Origin
 from opentrail.verification.s3_settings import AwsSettings
@@ -111,7 +111,7 @@ class AwsClient:
     def _connect(self, origin: Origin) -> HttpConnection:
         self.close()
         if origin.is_tls and self._tls is None:
-            self._tls = ssl.create_default_context(cafile=self._settings.ca_bundle or None)
+            self._tls = _open_tls(self._settings.ca_bundle)
         connection = HttpConnection(origin, self._tls if origin.is_tls else None)
         self._local.connection, self._local.origin = connection, origin
         return connection
@@ -137,6 +137,13 @@ class AwsClient:
             + f"authorization: AWS4-HMAC-SHA256 Credential={credentials.access_key_id}/{scope}, "
             f"SignedHeaders={signed}, Signature={sign(key, text)}\r\n\r\n"
         ).encode("latin-1")
+
+
+def _open_tls(ca_bundle: str) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=ca_bundle or None)
+    except OSError as error:
+        raise ConfigError(f"AWS_CA_BUNDLE {ca_bundle}: {error.strerror or error}") from None
 
 
 def encode_path(text: str) -> str:

@@ -22,7 +22,8 @@ from opentrail.core.layout import Folder, LogKind, TrailFolder, digest_prefix, l
 from opentrail.core.logging_changes import LoggingHistory
 from opentrail.core.object_checks import DigestReading, read_digest, too_large_digest
 from opentrail.core.public_keys import PublicKey
-from opentrail.core.validation import ChainValidator, FetchDigest, FetchLogFile, Step
+from opentrail.core.shared_folders import SharedFolders
+from opentrail.core.validation import WITNESS_WITHIN, ChainValidator, FetchDigest, FetchLogFile, Step
 from opentrail.verification.discovery import list_days
 from opentrail.verification.read_ahead import ReadAhead
 from opentrail.verification.request import VerifyRequest
@@ -31,6 +32,7 @@ from opentrail.verification.source import ObjectTooLarge, TrailSource
 _DELIVERED: Final = re.compile(
     r"/(?P<y>[0-9]{4})/(?P<m>[0-9]{2})/(?P<d>[0-9]{2})/[^/]*_(?P<time>(?P=y)(?P=m)(?P=d)T[0-9]{4})Z_[^/]*\Z", re.ASCII
 )
+_DAY: Final = len("/2015/08/17")
 _HINTS: Final = 5  # digests looked at for the bucket's name
 
 WalkItem = Finding | DigestReading | FetchLogFile
@@ -45,10 +47,12 @@ def walk_chain(
     bucket: str,
     history: LoggingHistory,
     ahead: ReadAhead,
+    shared: SharedFolders | None = None,
 ) -> Iterator[WalkItem]:
     """What is found on the way, each digest that was read, and the log files to check.
 
-    ``bucket`` is the one that the digests were made for; ``history`` is told of gaps.  Raises ``StoreError``.
+    ``bucket`` is the one that the digests were made for; ``history`` is told of gaps, ``shared`` of
+    log files in no digest.  Raises ``StoreError``.
     """
     validator = ChainValidator(
         trail,
@@ -56,8 +60,10 @@ def walk_chain(
         start=request.start,
         end=request.end,
         expected_until=request.expected_until,
+        asked_at=request.asked_at,
         metadata_kept=source.keeps_metadata,
         history=history,
+        shared=shared,
     )
     log_keys = _LogKeys(source, trail.folder, request, ahead)
 
@@ -66,11 +72,15 @@ def walk_chain(
             return step
         return _read(source, step.key, bucket, public_keys)
 
-    keys = ahead.iterate(list_days(source, digest_prefix(trail.folder), request.start, request.end))
+    witnessed = request.end + WITNESS_WITHIN if request.end else None
+    keys = ahead.iterate(list_days(source, digest_prefix(trail.folder), request.start, witnessed))
     steps = (step for key in keys for step in validator.receive_key(key))
     for item in ahead.map(read, steps):
         if not isinstance(item, DigestReading):
             yield item
+            continue
+        if validator.is_behind(item.key):
+            yield from _without_digests(validator.receive_digest(item))
             continue
         yield item
         for key in log_keys.up_to(item.key.end_time):
@@ -122,7 +132,7 @@ def _timed(keys: Iterator[str]) -> Iterator[tuple[str, str]]:
     """
     time = ""
     for key in keys:
-        match = _DELIVERED.search(key)
+        match = _DELIVERED.match(key, max(0, key.rfind("/") - _DAY))
         if match is not None:
             time = match["time"]
         yield time, key

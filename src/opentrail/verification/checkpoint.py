@@ -48,6 +48,7 @@ class FinishedChain:
     summary: ChainSummary
     findings: tuple[Finding, ...]
     changes: tuple[TrailChange, ...]  # what its records say of changes to trails; some findings are about them
+    gaps: tuple[Span, ...] = ()  # in which no digests were made: explained when all chains are finished
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +94,7 @@ def encode_checkpoint(checkpoint: Checkpoint) -> bytes:
                 **chain_document(chain.summary),
                 "found": [finding_document(finding) for finding in chain.findings],
                 "changes": [encode_change(change) for change in chain.changes],
+                "gaps": [{"start": gap.start.isoformat(), "end": gap.end.isoformat()} for gap in chain.gaps],
             }
             for chain in checkpoint.finished.values()
         ],
@@ -189,6 +191,7 @@ def _finished(chain: dict[str, Any]) -> FinishedChain:
         summary=summary,
         findings=tuple(map(_finding, chain["found"])),
         changes=tuple(map(decode_change, chain["changes"])),
+        gaps=tuple(map(_span, chain["gaps"])),
     )
 
 

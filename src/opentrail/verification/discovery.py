@@ -1,7 +1,8 @@
 """Finding the chains in a source: accounts, organizations and regions by folders, trails by the names of digests.
 
 Rules: folders are listed level by level (``prefix/AWSLogs/[o-.../]ACCOUNT/CloudTrail-Digest/REGION/``); of keys only
-those of digests in the asked time are listed, which are a twelfth of a trail's objects.  Nothing is read.
+those of digests in the asked time are listed, which are a twelfth of a trail's objects, and those of the days beside
+it: a trail that has digests there and none within has lost them, or has to say why.  Nothing is read.
 """
 
 from __future__ import annotations
@@ -15,11 +16,13 @@ from typing import Final
 
 from opentrail.core.errors import FormatError
 from opentrail.core.layout import Folder, LogKind, TrailFolder, digest_prefix, log_prefix, parse_digest_key
+from opentrail.core.validation import WITNESS_WITHIN
 from opentrail.verification.request import VerifyRequest
 from opentrail.verification.source import TrailSource
 
 _AWS_LOGS: Final = "AWSLogs/"
 _MOST_FOLDERS: Final = 2000  # looked into for AWSLogs: a bucket may hold much besides
+_DAY: Final = timedelta(days=1)
 _DEEPEST: Final = 6  # components of a trail's prefix
 _ACCOUNT: Final = re.compile(r"[0-9]{12}/", re.ASCII)
 _ORGANIZATION: Final = re.compile(r"o-[a-z0-9]{10,32}/", re.ASCII)
@@ -131,11 +134,13 @@ def _names(source: TrailSource, prefix: str) -> list[str]:
 
 def _chains_in(source: TrailSource, folder: Folder, request: VerifyRequest) -> list[FoundChain]:
     counts: dict[TrailFolder, int] = {}
-    for text in list_days(source, digest_prefix(folder), request.start, request.end):
+    start = request.start - _DAY if request.start else None
+    end = request.end + WITNESS_WITHIN if request.end else None
+    for text in list_days(source, digest_prefix(folder), start, end):
         with suppress(FormatError):  # the chain's validation reports it
             key = parse_digest_key(text)
-            if key.trail.folder == folder and _is_in_time(key.end_time, request):
-                counts[key.trail] = counts.get(key.trail, 0) + 1
+            if key.trail.folder == folder:
+                counts[key.trail] = counts.get(key.trail, 0) + _is_in_time(key.end_time, request)
     return [FoundChain(trail=trail, digests=count) for trail, count in counts.items()]
 
 

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from queue import Empty, SimpleQueue
@@ -21,24 +21,26 @@ from typing import Final
 
 from opentrail.core.errors import NoSuchObject, OpentrailError
 from opentrail.core.findings import Finding, FindingCode, found
-from opentrail.core.layout import TrailFolder, digest_prefix
+from opentrail.core.layout import LogKind, TrailFolder, digest_prefix, log_prefix
 from opentrail.core.log_folder import Hole
 from opentrail.core.logging_changes import LoggingHistory, TrailChange
 from opentrail.core.object_checks import DigestReading, hash_log_file
 from opentrail.core.public_keys import PublicKey
+from opentrail.core.shared_folders import SharedFolders, fingerprint_of_key
 from opentrail.core.validation import FetchLogFile
 from opentrail.verification.chain_walk import find_bucket, walk_chain
 from opentrail.verification.checkpoint import Checkpoint, FinishedChain, PartialChain, run_of
-from opentrail.verification.discovery import Discovery, FoundChain, find_chains
-from opentrail.verification.log_file_checks import BATCH_FILES, Checks, LogFileTask
+from opentrail.verification.discovery import Discovery, FoundChain, find_chains, list_days
+from opentrail.verification.log_file_checks import Checks, LogFileTask, files_in_batch
+from opentrail.verification.public_keys_file import keys_by_fingerprint
 from opentrail.verification.read_ahead import NoReadAhead, ReadAhead, ThreadReadAhead
 from opentrail.verification.request import VerifyRequest
-from opentrail.verification.result import ChainSummary, VerifyResult
+from opentrail.verification.result import ChainSummary, Span, VerifyResult
 from opentrail.verification.source import TrailSource
 from opentrail.verification.tally import ChainTally, ChangedMeanwhile, OnFinding
 from opentrail.verification.worker_processes import GrowingChecks, ProcessChecks, can_fork, open_checks
 
-_READERS: Final = 24  # threads that list and read digests ahead, where a source answers after a while
+_READERS: Final = 32  # threads that list and read digests ahead, where a source answers after a while
 _CHAINS_AT_ONCE: Final = 8  # there, too
 _STOP_SECONDS: Final = 0.2  # how soon a wait hears of ``stop``
 
@@ -80,7 +82,7 @@ class Verification:
         self._beside = beside
         self._source = source
         self._request = request
-        self._public_keys = {key.fingerprint: key for key in public_keys}
+        self._public_keys = keys_by_fingerprint(public_keys)
         self._run = run_of(source.name, request, self._public_keys.values())
         if resumed is not None and resumed.run != self._run:
             raise OpentrailError("the checkpoint is of another verification: of another source, time, filter or keys")
@@ -93,6 +95,7 @@ class Verification:
         self._lock = threading.Lock()
         self._codes: Counter[FindingCode] = Counter()
         self._history = LoggingHistory()
+        self._shared = SharedFolders()
         self._discovery = Discovery(chains=(), undigested=())
         self._tallies: dict[TrailFolder, ChainTally] = {}
         self._finished: dict[TrailFolder, FinishedChain] = dict(self._resumed.finished)
@@ -107,14 +110,17 @@ class Verification:
             self._discovery = find_chains(self._source, self._request)
             for finding in self._beside:
                 self._on_finding(None, finding)
+            for text in self._find_unmatched():
+                message = "was asked for, and no digest of it was found"
+                self._on_finding(None, found(FindingCode.NO_DIGESTS, text, message))
             for folder in self._discovery.undigested:
                 message = "log files lie here, and no digest"
                 self._on_finding(None, found(FindingCode.NO_DIGESTS, digest_prefix(folder), message))
             work = partial(self._verify_chain, checks=checks, ahead=ahead)
             threads = _CHAINS_AT_ONCE if is_slow else 1
             _run_all(work, self._discovery.chains, threads=threads, stop=lambda: self._is_stopping)
-            for finding in self._history.finish():
-                self._on_finding(None, finding)
+            for trail, finding in (*self._find_unvouched(), *self._history.finish()):
+                self._add_to_summary(trail, finding)
         finally:
             checks.close()
             ahead.close()
@@ -172,7 +178,7 @@ class Verification:
         """Verify one chain, or take it from the checkpoint."""
         trail = chain.trail
         finished = self._resumed.finished.get(trail)
-        if finished is not None:
+        if finished is not None and FindingCode.OTHER_TRAIL not in finished.summary.findings:  # all must tell, there
             self._take_finished(finished)
             return
         bucket = self._request.original_bucket or self._source.bucket
@@ -185,6 +191,30 @@ class Verification:
             self._walk(tally, bucket, checks, ahead)
         self._end_chain(tally.summary(), tally.finished())
 
+    def _find_unmatched(self) -> list[str]:
+        """The accounts and regions that were asked for by name and are not among the chains, if there are any."""
+        folders = [*(chain.trail.folder for chain in self._discovery.chains), *self._discovery.undigested]
+        found = {folder.account_id for folder in folders} | {folder.region for folder in folders}
+        return sorted((self._request.account_ids | self._request.regions) - found) if folders else []
+
+    def _find_unvouched(self) -> Iterator[tuple[TrailFolder, Finding]]:
+        """Log files that no trail names of all that deliver into a folder: their names are looked up once more."""
+        for trail, fingerprints in self._shared.unvouched():
+            message = "lies in the folder, but no digest of any trail that delivers there names it"
+            for kind in LogKind:
+                prefix = log_prefix(trail.folder, kind)
+                for key in list_days(self._source, prefix, self._request.start, self._request.end):
+                    if fingerprint_of_key(key) in fingerprints:
+                        yield trail, found(FindingCode.LOG_FILE_NOT_NAMED, key, message)
+
+    def _add_to_summary(self, trail: TrailFolder | None, finding: Finding) -> None:
+        """What shows when all chains are finished counts for the one that it concerns."""
+        self._on_finding(trail, finding)
+        summary = self._summaries.get(trail) if trail is not None else None
+        if summary is not None:
+            codes = Counter(summary.findings) + Counter({finding.code: 1})
+            self._summaries[summary.trail] = replace(summary, findings=dict(codes))
+
     def _take_finished(self, chain: FinishedChain) -> None:
         """What the chain's walk would have told."""
         trail = chain.summary.trail
@@ -193,10 +223,11 @@ class Verification:
         with self._lock:
             if trail.folder.region == trail.home_region:
                 self._history.add_read(trail.folder)
-            for span in chain.summary.stopped:
-                self._history.add_gap(trail, Hole(start=span.start, end=span.end, is_damage=False))
+            for span in chain.gaps:
+                gap = Hole(start=span.start, end=span.end, is_damage=False)
+                self._history.add_gap(trail, gap, is_proven=self._source.keeps_metadata)
             for change in chain.changes:
-                list(self._history.add_change(change))  # what it finds has been told
+                list(self._history.add_change(change, trail))  # what it finds has been told
         self._end_chain(chain.summary, chain)
 
     def _new_tally(self, trail: TrailFolder, bucket: str, resumed: PartialChain | None) -> ChainTally:
@@ -204,7 +235,7 @@ class Verification:
             trail,
             bucket=bucket,
             on_finding=self._on_finding,
-            on_change=self._add_change,
+            on_change=partial(self._add_change, trail),
             with_events=self._request.with_events,
             resumed=resumed,
         )
@@ -214,6 +245,7 @@ class Verification:
 
     def _walk(self, tally: ChainTally, bucket: str, checks: Checks, ahead: ReadAhead) -> None:
         tasks: list[LogFileTask] = []
+        with_events, most = self._request.with_events, 1
         submit = partial(self._submit, tally, checks)
         walk = walk_chain(
             self._source,
@@ -223,16 +255,18 @@ class Verification:
             bucket=bucket,
             history=self._history,
             ahead=ahead,
+            shared=self._shared,
         )
         for item in walk:
             if isinstance(item, FetchLogFile):
                 file = item.file
                 other = "" if file.bucket == bucket else file.bucket
-                task = LogFileTask(other, file.key, file.hash_value, item.with_changes, self._request.with_events)
+                task = LogFileTask(other, file.key, file.hash_value, item.with_changes, with_events)
                 if not tally.skip(task):
                     tasks.append(task)
-                    if len(tasks) == BATCH_FILES:
+                    if len(tasks) >= most:
                         submit(tasks)
+                        most = files_in_batch(tally.log_files, tally.log_bytes)
             elif isinstance(item, DigestReading):
                 tally.add_reading(item)
                 self._check_stop(tally)
@@ -271,16 +305,17 @@ class Verification:
         with self._lock:
             self._summaries[summary.trail] = summary
             if finished is not None:
-                self._finished[summary.trail] = finished
+                gaps = tuple(Span(start=gap.start, end=gap.end) for gap in self._history.gaps_of(summary.trail))
+                self._finished[summary.trail] = replace(finished, gaps=gaps)
 
     def _on_finding(self, trail: TrailFolder | None, finding: Finding) -> None:
         with self._lock:
             self._codes[finding.code] += 1
             self._user_on_finding(trail, finding)
 
-    def _add_change(self, change: TrailChange) -> list[Finding]:
+    def _add_change(self, trail: TrailFolder, change: TrailChange) -> list[Finding]:
         with self._lock:
-            return list(self._history.add_change(change))
+            return list(self._history.add_change(change, trail))
 
     def _seconds(self) -> float:
         return self._resumed.seconds + self._clock() - self._started

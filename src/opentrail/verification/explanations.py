@@ -29,6 +29,9 @@ EXPLANATIONS: Final[Mapping[FindingCode, str]] = {
     FindingCode.DIGEST_KEY_NOT_VALID: "The digest is signed with a key that was not in use at the time it speaks of.",
     FindingCode.DIGEST_MOVED: "A digest of this trail lies under another name than the one it was signed for.",
     FindingCode.DIGEST_FOREIGN: "The digest was signed for another trail, account, region or bucket.",
+    FindingCode.DIGEST_TIMES_CONTRADICT: (
+        "The digest's name tells another time than its content, or its time ends before it begins."
+    ),
     FindingCode.DIGEST_REPLACED: (
         "The digest is signed, but its successor has seen another one in its place: it was exchanged afterwards."
     ),

@@ -96,10 +96,12 @@ class FolderSource:
         if status.st_size >= _PIECE_BYTES:
             return _pieces(key, descriptor)
         try:
-            with _store_errors(key):
-                return iter((_read_to(descriptor, expected=status.st_size, limit=_PIECE_BYTES),))
+            data = _read_to(descriptor, expected=status.st_size, limit=_PIECE_BYTES)
+        except OSError as error:
+            raise _store_error(key, error) from error
         finally:
             os.close(descriptor)
+        return iter((data,))
 
     def sibling(self, bucket: str) -> None:
         """A folder is one bucket."""
@@ -261,4 +263,8 @@ def _store_errors(what: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StoreError(f"{what!r}: {error.strerror or error}", retryable=False) from error
+        raise _store_error(what, error) from error
+
+
+def _store_error(what: str, error: OSError) -> StoreError:
+    return StoreError(f"{what!r}: {error.strerror or error}", retryable=False)

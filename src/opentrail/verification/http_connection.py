@@ -6,8 +6,10 @@ length, in chunks, or up to the connection's end.  Whatever else comes is a ``St
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
+import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -15,7 +17,8 @@ from typing import Final
 from opentrail.core.errors import StoreError
 
 TIMEOUT_SECONDS: Final = 30.0
-_PIECE_BYTES: Final = 256 * 1024
+_PIECE_BYTES: Final = 64 * 1024  # as the inflater takes them; for a buffer of twice that malloc asks the kernel
+_TIMEOUT: Final = struct.pack("@ll", int(TIMEOUT_SECONDS), 0)  # struct timeval
 _MAX_HEAD_BYTES: Final = 64 * 1024
 _NO_BODY: Final = frozenset({204, 304})
 
@@ -48,6 +51,10 @@ class HttpConnection:
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if tls is not None:
                 self._socket = tls.wrap_socket(self._socket, server_hostname=origin.host)
+            elif os.name == "posix":  # the kernel keeps the time: no poll before each call
+                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _TIMEOUT)
+                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _TIMEOUT)
+                self._socket.settimeout(None)
         except OSError as error:
             raise StoreError(f"{origin.authority}: {error}", retryable=not _is_final(error)) from error
 
@@ -60,7 +67,7 @@ class HttpConnection:
                     raise self._broken("its answer has no end of header fields")
                 self._receive()
         except OSError as error:
-            raise self._broken(str(error) or type(error).__name__) from error
+            raise self._broken(_reason(error)) from error
         head = bytes(self._buffer[:end]).decode("latin-1")
         del self._buffer[: end + 4]
         first, *lines = head.split("\r\n")
@@ -89,7 +96,7 @@ class HttpConnection:
                 is_kept = False
                 yield from self._read_all()
         except OSError as error:
-            raise self._broken(str(error) or type(error).__name__) from error
+            raise self._broken(_reason(error)) from error
         self.is_usable = is_kept
 
     def close(self) -> None:
@@ -164,6 +171,12 @@ def _number(text: str, base: int, connection: HttpConnection) -> int:
         connection.close()
         raise StoreError("an answer says no length that could be read", retryable=True)
     return number
+
+
+def _reason(error: OSError) -> str:
+    if isinstance(error, BlockingIOError):  # what the kernel says of a timeout
+        return "timed out"
+    return str(error) or type(error).__name__
 
 
 def _is_final(error: OSError) -> bool:

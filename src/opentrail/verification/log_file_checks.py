@@ -2,26 +2,29 @@
 
 Three ways with one meaning (``Checks``): ``InlineChecks`` where reading costs a processor's time alone,
 ``ThreadChecks`` where a source answers after a while, ``ProcessChecks`` (``worker_processes``), whose workers use one
-of the two.  Rules: so many batches are under way and no more, so that memory is bounded; a log file that the source
-refuses is a finding; a source that fails and might do better later fails the batch.
+of the two.  Rules: so many batches are under way and no more, so that memory is bounded; large log files stream
+through, and of those whose content is held whole a process has one at a time; a log file that the source refuses is a
+finding; a source that fails and might do better later fails the batch.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from queue import SimpleQueue
 from typing import Final, NamedTuple, Protocol
 
 from opentrail.core.digests import DigestedLogFile
 from opentrail.core.errors import NoSuchObject, StoreError
 from opentrail.core.findings import Finding, FindingCode, found
+from opentrail.core.gzip_member import AT_ONCE_BYTES
 from opentrail.core.logging_changes import TrailChange
-from opentrail.core.object_checks import LogFileReading, read_log_file
+from opentrail.core.object_checks import LogFileReading, read_changes, read_log_file
 from opentrail.verification.source import TrailSource
 
-BATCH_FILES: Final = 16
-_LARGE_BYTES: Final = 128 * 1024  # as they lie there: a megabyte of records or more
+BATCH_FILES: Final = 32
+_BATCH_BYTES: Final = 1024 * 1024  # as they lie there: some ten milliseconds' work
 _LONGEST_KEY: Final = 2048  # characters: no store has longer ones, whatever a digest says
 
 
@@ -52,6 +55,11 @@ class BatchResult(NamedTuple):
 
 
 _Checked = tuple[int, LogFileReading]  # bytes as they lie there
+
+
+def files_in_batch(files: int, total: int) -> int:
+    """How many log files to check in one batch, when the ``files`` that were checked have ``total`` bytes."""
+    return max(1, min(BATCH_FILES, _BATCH_BYTES * files // max(1, total))) if files else 1
 
 
 OnChecked = Callable[[BatchResult | StoreError], None]  # called once for a batch, from any thread; must not raise
@@ -100,19 +108,19 @@ class ThreadChecks:
 
     def __init__(self, source: TrailSource, threads: int) -> None:
         self._sources = Sources(source)
-        self._room = threading.Semaphore(max(2, 2 * threads // BATCH_FILES + 1))
         self._tasks: SimpleQueue[tuple[_ThreadBatch, int] | None] = SimpleQueue()
         self._state = threading.Condition()
-        self._under_way = 0  # batches
+        self._under_way = 0  # log files of batches that are not at their end
+        self._most = 2 * threads
         self._threads = [threading.Thread(target=self._work, daemon=True) for _ in range(threads)]
         for thread in self._threads:
             thread.start()
 
     def submit(self, tasks: tuple[LogFileTask, ...], done: OnChecked) -> None:
         """Give a batch to the threads."""
-        self._room.acquire()
         with self._state:
-            self._under_way += 1
+            self._state.wait_for(lambda: self._under_way < self._most)
+            self._under_way += len(tasks)
         batch = _ThreadBatch(tasks, done)
         for number in range(len(tasks)):
             self._tasks.put((batch, number))
@@ -136,9 +144,8 @@ class ThreadChecks:
             except StoreError as error:
                 result = error
             if batch.put(number, result):
-                self._room.release()
                 with self._state:
-                    self._under_way -= 1
+                    self._under_way -= len(batch.tasks)
                     self._state.notify_all()
 
 
@@ -171,7 +178,7 @@ class Sources:
     """A source and its siblings, each opened once."""
 
     def __init__(self, source: TrailSource) -> None:
-        self.large = threading.Semaphore()
+        self.whole = threading.Lock()  # of the one whose content is held whole
         self._lock = threading.Lock()
         self._by_bucket: dict[str, TrailSource | None] = {"": source}
 
@@ -208,20 +215,21 @@ def _check(sources: Sources, task: LogFileTask) -> _Checked:
     source = sources.find(task.bucket)
     if source is None:
         return _unreachable(task, f"lies in the bucket {task.bucket}, which is not at hand")
-    chunks: Iterable[bytes] | None
-    counter = _Counter(sources.large)
     file = DigestedLogFile(
         bucket=task.bucket, key=task.key, hash_value=task.hash_value, newest_event_time=None, oldest_event_time=None
     )
+    intake = _Intake(sources.whole, is_kept=task.with_events)
     try:
-        chunks = counter.count(source.read_chunks(task.key)) if len(task.key) <= _LONGEST_KEY else None
-    except NoSuchObject:
-        chunks = None
-    try:
+        chunks = intake.count(source.read_chunks(task.key)) if len(task.key) <= _LONGEST_KEY else None
         reading = read_log_file(file, chunks, with_changes=task.with_changes, with_events=task.with_events)
+        if reading.has_more_changes:
+            again = read_changes(file, source.read_chunks(task.key))
+            reading = replace(again, event_ids=reading.event_ids)
+    except NoSuchObject:
+        reading = read_log_file(file, None)
     finally:
-        counter.close()
-    return counter.bytes, reading
+        intake.close()
+    return intake.bytes, reading
 
 
 def _batch_result(checked: Iterable[_Checked]) -> BatchResult:
@@ -234,27 +242,37 @@ def _batch_result(checked: Iterable[_Checked]) -> BatchResult:
     return BatchResult(total, tuple(results))
 
 
-class _Counter:
-    """Counts bytes on their way, and lets one large file after the other through: its content may be kept whole."""
+class _Intake:
+    """Counts a log file's bytes on their way, and makes those wait for each other whose content will be held whole.
 
-    def __init__(self, large: threading.Semaphore) -> None:
+    Those are the small ones, which are inflated at once (and may be bombs), and all that ``is_kept``.
+    """
+
+    def __init__(self, turn: threading.Lock, *, is_kept: bool) -> None:
         self.bytes = 0
-        self._large = large
-        self._is_large = False
+        self._turn = turn
+        self._is_kept = is_kept
+        self._has_turn = False
 
     def count(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
         """The same chunks."""
         for chunk in chunks:
             self.bytes += len(chunk)
-            if self.bytes > _LARGE_BYTES and not self._is_large:
-                self._large.acquire()
-                self._is_large = True
+            if self._is_kept and self.bytes > AT_ONCE_BYTES:
+                self._take_turn()
             yield chunk
+        if self.bytes <= AT_ONCE_BYTES:
+            self._take_turn()
 
     def close(self) -> None:
         """The file is done with."""
-        if self._is_large:
-            self._large.release()
+        if self._has_turn:
+            self._turn.release()
+
+    def _take_turn(self) -> None:
+        if not self._has_turn:
+            self._turn.acquire()
+            self._has_turn = True
 
 
 def _unreachable(task: LogFileTask, message: str) -> _Checked:

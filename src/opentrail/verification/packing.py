@@ -134,6 +134,7 @@ def _verify(packing: Packing, header: BundleHeader, path: str, log: FindingLog) 
                 start=header.start,
                 end=header.end,
                 original_bucket=header.bucket,
+                asked_at=packing.made_at,
                 with_events=packing.request.with_events,
                 jobs=packing.request.jobs,
             ),

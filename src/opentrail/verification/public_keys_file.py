@@ -2,7 +2,8 @@
 
 Rules: a file is what ``ListPublicKeys`` answers (``core.public_keys``), so ``aws cloudtrail list-public-keys`` makes
 one too.  What an endpoint answered is cached for each region with the time that was asked for; a question that lies
-within it, or is asked within the hour, is not asked again.  A cache that cannot be read or written is none.
+within it, or is asked within the minute, is not asked again: a key may be rotated at any time.  A cache that cannot be
+read or written is none.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import json
 import os
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -22,8 +23,9 @@ from opentrail.core.public_keys import PublicKey, decode_public_keys, encode_pub
 from opentrail.verification.output_file import replaced
 
 MAX_FILE_BYTES: Final = 16 * 1024 * 1024
+_MOST_PAGES: Final = 1000  # of an answer
 FIRST_KEYS: Final = datetime(2013, 11, 1, tzinfo=UTC)  # CloudTrail's own beginning
-_FRESH: Final = timedelta(hours=1)
+_FRESH: Final = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +105,7 @@ class _Client:
             )
             listed: list[Mapping[str, Any]] = []
             asked: dict[str, Any] = {"StartTime": question.start, "EndTime": question.end}
-            while True:
+            for _ in range(_MOST_PAGES):
                 answer = client.list_public_keys(**asked)
                 listed += answer.get("PublicKeyList", [])
                 if not answer.get("NextToken"):
@@ -111,7 +113,10 @@ class _Client:
                 asked["NextToken"] = answer["NextToken"]
         except self._faults as error:
             raise ConfigError(f"the public keys of {region} cannot be asked for: {error}") from None
-        return tuple(_key(entry) for entry in listed)
+        try:
+            return decode_public_keys(encode_public_keys(_key(entry) for entry in listed))
+        except (FormatError, KeyError) as error:
+            raise ConfigError(f"the public keys of {region}: the endpoint's answer is none: {error}") from None
 
 
 def _key(entry: Mapping[str, Any]) -> PublicKey:
@@ -121,6 +126,24 @@ def _key(entry: Mapping[str, Any]) -> PublicKey:
         validity_start=entry["ValidityStartTime"],
         validity_end=entry["ValidityEndTime"],
     )
+
+
+def keys_by_fingerprint(keys: Iterable[PublicKey]) -> dict[str, PublicKey]:
+    """``keys`` by what digests call them; one that is listed twice is valid from the first moment to the last.
+
+    Raises ``ConfigError`` when two keys have one fingerprint: nobody knows which one a digest means.
+    """
+    found: dict[str, PublicKey] = {}
+    for key in keys:
+        other = found.setdefault(key.fingerprint, key)
+        if other.value != key.value:
+            raise ConfigError(f"the public keys are none to trust: two of them have the fingerprint {key.fingerprint}")
+        found[key.fingerprint] = replace(
+            key,
+            validity_start=min(key.validity_start, other.validity_start),
+            validity_end=max(key.validity_end, other.validity_end),
+        )
+    return found
 
 
 def _cache_path(cache: Path, question: KeyQuestion, region: str) -> Path:

@@ -2,11 +2,13 @@
 
 Rules: an endpoint of one's own is addressed path-style, AWS by the bucket's host (path-style for a name with dots,
 which no certificate covers).  A bucket of another region says where it is, and is asked there from then on.  Listings
-are asked for URL-encoded, so that any key comes through XML.
+are asked for URL-encoded, so that any key comes through XML.  A listing must be what was asked for, in order and to an
+end: a server that repeats itself, leaves its order or breaks off is refused, for what it says cannot be relied on.
 """
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator
 from typing import Final
@@ -19,9 +21,11 @@ from opentrail.verification.http_connection import HttpAnswer, Origin
 from opentrail.verification.s3_settings import AwsSettings
 from opentrail.verification.source import ObjectTooLarge, SourceObject, user_metadata
 
-_READS_AT_ONCE: Final = 48  # in a process: two of them make 4,800 reads a second of 20 ms each
+_READS_AT_ONCE: Final = 72  # in a process: two of them make 7,000 reads a second of 20 ms each
 _MOST_LISTING_BYTES: Final = 16 * 1024 * 1024  # a page of 1,000 keys of 1,024 bytes, each byte escaped
 _MOST_REDIRECTS: Final = 3
+_MOST_EMPTY_PAGES: Final = 1000  # in a row: a bucket may have as many deleted versions
+_REGION: Final = re.compile(r"[a-z0-9-]{1,40}", re.ASCII)  # it becomes a part of the host that credentials go to
 
 
 class S3Source:
@@ -44,11 +48,15 @@ class S3Source:
         if start_after:
             parameters["start-after"] = start_after
         for page in self._pages(parameters):
-            yield from page.keys
+            yield from self._checked(page.keys, prefix, start_after)
+            start_after = page.keys[-1] if page.keys else start_after
 
     def list_folders(self, prefix: str) -> list[str]:
         """ListObjectsV2 with a delimiter."""
-        return [folder for page in self._pages({"prefix": prefix, "delimiter": "/"}) for folder in page.folders]
+        found: list[str] = []
+        for page in self._pages({"prefix": prefix, "delimiter": "/"}):
+            found += self._checked(page.folders, prefix, found[-1] if found else "")
+        return found
 
     def read(self, key: str, *, limit: int) -> SourceObject:
         """GetObject; once more where the connection broke within the body."""
@@ -104,7 +112,7 @@ class S3Source:
             try:
                 return self._client.get(target, (base + path) or "/", query)
             except AwsFault as fault:
-                if not fault.region or fault.region == target.region:
+                if not _REGION.fullmatch(fault.region) or fault.region == target.region:
                     raise
                 with self._lock:
                     self._target, self._base = self._address(fault.region)
@@ -112,14 +120,33 @@ class S3Source:
 
     def _pages(self, parameters: dict[str, str]) -> Iterator[_Page]:
         asked = {"list-type": "2", "encoding-type": "url", "max-keys": "1000", **parameters}
+        empty = 0
         while True:
             answer = self._get("/" if not self._base else "", encode_query(asked))
             body = read_whole(answer.chunks(), _MOST_LISTING_BYTES)
             page = _Page(body)
             yield page
-            if not page.token:
+            empty = 0 if page.keys or page.folders else empty + 1
+            if not page.is_truncated:
                 return
+            if not page.token or page.token == asked.get("continuation-token") or empty > _MOST_EMPTY_PAGES:
+                raise self._refused("it goes on without an end")
             asked["continuation-token"] = page.token
+
+    def _checked(self, names: list[str], prefix: str, after: str) -> list[str]:
+        """``names``, which must have ``prefix`` and follow ``after`` in byte order.  Raises ``StoreError``."""
+        raw, last = prefix.encode("utf-8", "surrogateescape"), after.encode("utf-8", "surrogateescape")
+        for name in names:
+            encoded = name.encode("utf-8", "surrogateescape")
+            if not encoded.startswith(raw):
+                raise self._refused(f"{name!r} was not asked for")
+            if encoded <= last:
+                raise self._refused(f"{name!r} is out of order, or there twice")
+            last = encoded
+        return names
+
+    def _refused(self, why: str) -> StoreError:
+        return StoreError(f"{self.name}: the server's listing cannot be relied on: {why}", retryable=False)
 
 
 class _Page:
@@ -128,6 +155,7 @@ class _Page:
     def __init__(self, body: bytes) -> None:
         self.keys: list[str] = []
         self.folders: list[str] = []
+        self.is_truncated = False
         self.token = ""
         self._path: list[str] = []
         self._text: list[str] = []
@@ -143,7 +171,8 @@ class _Page:
             raise StoreError(f"the answer to a listing is no XML: {error}", retryable=True) from None
         if "ListBucketResult/IsTruncated" not in self._fields:
             raise StoreError("the answer to a listing is none", retryable=False)
-        if self._fields["ListBucketResult/IsTruncated"] == "true":
+        self.is_truncated = self._fields["ListBucketResult/IsTruncated"] == "true"
+        if self.is_truncated:
             self.token = self._fields.get("ListBucketResult/NextContinuationToken", "")
         if self._fields.get("ListBucketResult/EncodingType") == "url":
             self.keys = [unquote(key, errors="surrogateescape") for key in self.keys]

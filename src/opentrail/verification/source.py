@@ -5,7 +5,7 @@ Rules of every source:
 * A key is the object's key in the bucket *as it was delivered*: a copy under another prefix is mapped back.
 * ``list_keys`` yields keys in the order of their UTF-8 bytes; ``list_folders`` is one level, folders alone.
 * Metadata are the user metadata with bare, lower-case names (``signature``), as ``core.digests`` knows them.  Where
-  ``keeps_metadata`` is False (a plain copy of a bucket's files) they are lost, and ``metadata`` is always empty.
+  ``keeps_metadata`` is False (a plain copy of a bucket's files) they are lost, but for what a digest may still have.
 * The world's failures are ``StoreError``, a missing key is ``NoSuchObject``, more bytes than asked are
   ``ObjectTooLarge``.  A key that the medium cannot hold is a missing one.
 * Nothing is ever written.  Calls block; a source may be called from several threads at once.

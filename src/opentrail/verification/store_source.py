@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
+from opentrail.core.digests import SIGNATURE
 from opentrail.core.errors import NoSuchObject
 from opentrail.stores.base import ObjectStore, UnusableKey
 from opentrail.verification.source import ObjectTooLarge, SourceObject, user_metadata
@@ -57,7 +58,7 @@ class StoreSource:
             data = data + chunk if data else chunk
             if len(data) > limit:
                 raise ObjectTooLarge(key, limit)
-        return SourceObject(data=data, metadata=user_metadata(found.info.metadata) if self.keeps_metadata else {})
+        return SourceObject(data=data, metadata=_user_metadata(found.info.metadata))
 
     def read_chunks(self, key: str) -> Iterator[bytes]:
         """The object's data."""
@@ -85,3 +86,8 @@ class StoreSource:
 
     def _next(self, prefix: str, after: str) -> str | None:
         return next(self.list_keys(prefix, start_after=after), None)
+
+
+def _user_metadata(metadata: Mapping[str, str]) -> Mapping[str, str]:
+    """By their bare names; below the S3 service, where delivery puts its files in a simulation, they have no others."""
+    return metadata if SIGNATURE in metadata else user_metadata(metadata)

@@ -25,7 +25,6 @@ from opentrail.core.errors import StoreError
 from opentrail.core.findings import Finding, FindingCode
 from opentrail.verification.checkpoint import decode_change, encode_change
 from opentrail.verification.log_file_checks import (
-    BATCH_FILES,
     BatchResult,
     Checks,
     InlineChecks,
@@ -38,6 +37,7 @@ from opentrail.verification.source import TrailSource
 
 _LENGTH: Final = struct.Struct("<I")
 _SMALL: Final = 256  # log files: as many are checked in the time that worker processes take to start
+_SMALL_BYTES: Final = 2 * 1024 * 1024  # there, too
 _FEWEST_BATCHES: Final = 4  # with a worker: one is at work, the others wait
 
 
@@ -58,14 +58,22 @@ class GrowingChecks:
         self._source = source
         self._jobs = jobs
         self._files = 0
+        self._bytes = 0
         self._checks: Checks = InlineChecks(source)
+        self._is_small = True
 
     def submit(self, tasks: tuple[LogFileTask, ...], done: OnChecked) -> None:
         """Check a batch."""
-        if self._files <= _SMALL < self._files + len(tasks):
+        if self._is_small and (self._files + len(tasks) > _SMALL or self._bytes > _SMALL_BYTES):
             self._checks = ProcessChecks(self._source, self._jobs)
+            self._is_small = False
         self._files += len(tasks)
-        self._checks.submit(tasks, done)
+        self._checks.submit(tasks, partial(self._count, done) if self._is_small else done)
+
+    def _count(self, done: OnChecked, result: BatchResult | StoreError) -> None:
+        if isinstance(result, BatchResult):
+            self._bytes += result.bytes_read
+        done(result)
 
     def finish(self) -> None:
         """Wait for all batches."""
@@ -83,7 +91,7 @@ class ProcessChecks:
         self._lock = threading.RLock()
         self._selector = selectors.DefaultSelector()
         self._workers: list[_Worker] = []
-        self._most = max(_FEWEST_BATCHES, 2 * source.reads_at_once // BATCH_FILES + 1)
+        self._fewest_files = 2 * source.reads_at_once  # with a worker
         sys.stdout.flush()
         sys.stderr.flush()
         for _ in range(jobs):
@@ -96,12 +104,13 @@ class ProcessChecks:
         message = marshal.dumps([tuple(task) for task in tasks])
         with self._lock:
             self._receive(wait=False)
-            worker = min(self._workers, key=lambda worker: len(worker.waiting))
-            while len(worker.waiting) >= self._most:
+            worker = self._least_busy()
+            while len(worker.waiting) >= _FEWEST_BATCHES and worker.files >= self._fewest_files:
                 self._receive(wait=True)
-                worker = min(self._workers, key=lambda worker: len(worker.waiting))
-            worker.waiting[worker.sent] = done
+                worker = self._least_busy()
+            worker.waiting[worker.sent] = done, len(tasks)
             worker.sent += 1
+            worker.files += len(tasks)
             try:
                 worker.socket.sendall(_LENGTH.pack(len(message)) + message)
             except OSError:
@@ -124,6 +133,9 @@ class ProcessChecks:
             self._workers.clear()
             self._selector.close()
 
+    def _least_busy(self) -> _Worker:
+        return min(self._workers, key=lambda worker: (len(worker.waiting), worker.files))
+
     def _fork(self, source: TrailSource) -> _Worker:
         ours, theirs = socket.socketpair()
         pid = os.fork()
@@ -143,7 +155,9 @@ class ProcessChecks:
                 raise _died()
             worker.buffer += data
             for number, result in worker.take_results():
-                worker.waiting.pop(number)(result)
+                done, files = worker.waiting.pop(number)
+                worker.files -= files
+                done(result)
 
 
 def _died() -> StoreError:
@@ -157,7 +171,8 @@ class _Worker:
     pid: int
     socket: socket.socket
     sent: int = 0  # batches
-    waiting: dict[int, OnChecked] = field(default_factory=dict)
+    files: int = 0  # it has not told of
+    waiting: dict[int, tuple[OnChecked, int]] = field(default_factory=dict)  # batches, with the number of their files
     buffer: bytearray = field(default_factory=bytearray)
 
     def take_results(self) -> list[tuple[int, BatchResult | StoreError]]:
