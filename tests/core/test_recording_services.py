@@ -66,7 +66,7 @@ def arns(record: Mapping[str, Any]) -> list[str]:
         ("CreateAlias", {"AliasName": "alias/a", "TargetKeyId": KEY_ID}, {}, {"keyId": KEY}),
         ("CreateGrant", {"KeyId": KEY}, {"GrantId": "g"}, {"grantId": "g", "keyId": KEY}),
         ("DisableKey", {"KeyId": "alias/a"}, {}, None),  # which key that is, nobody said
-        ("DisableKeyRotation", {"KeyId": KEY_ID}, {}, None),
+        ("DisableKeyRotation", {"KeyId": KEY_ID}, {}, {"keyId": KEY}),  # as all that change a key do since 2022
     ],
 )
 def test_kms_tells_the_key_that_was_changed(

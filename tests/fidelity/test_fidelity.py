@@ -81,6 +81,23 @@ def test_what_differs_is_told_with_its_place() -> None:
     }
 
 
+def test_resources_are_compared_by_type_and_arn_and_additional_data_by_what_a_call_can_carry() -> None:
+    key = {"accountId": "1", "type": "AWS::KMS::Key", "ARN": "arn:aws:kms:eu-west-1:111111111111:key/k"}
+    bucket = {"type": "AWS::S3::Bucket", "ARN": "arn:aws:s3:::b"}
+    said = {"SignatureVersion": "SigV4", "bytesTransferredIn": 1, "CipherSuite": "c", "SSEApplied": "SSE_S3"}
+    real = {"eventName": "A", "resources": [key, bucket], "additionalEventData": said}
+    same = {"resources": [bucket, key | {"ARN": "arn:aws:kms:us-east-1:2:key/k"}]}
+    assert not differences(real, same | {"additionalEventData": said | {"bytesTransferredIn": 9, "x-amz-id-2": "i"}})
+    ours = {"resources": [key | {"type": "AWS::KMS::Alias"}], "additionalEventData": {"SSEApplied": "SSE_KMS"}}
+    assert {(each.column, each.path, each.how) for each in differences(real, ours)} == {
+        (Column.RESOURCES, "resources.arn:aws:kms:::key/k.type", "differs"),
+        (Column.RESOURCES, "resources.arn:aws:s3:::b", "absent"),
+        (Column.ADDITIONAL, "additionalEventData.SignatureVersion", "absent"),
+        (Column.ADDITIONAL, "additionalEventData.bytesTransferredIn", "absent"),
+        (Column.ADDITIONAL, "additionalEventData.SSEApplied", "differs"),
+    }
+
+
 def test_the_command_tells_a_table_and_json_of_any_records(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     record = {
         "eventVersion": "1.08",

@@ -30,6 +30,7 @@ from botocore.compat import HTTPHeaders
 from botocore.config import Config
 from botocore.credentials import Credentials
 
+from opentrail.core.http import Tls
 from opentrail.journal.base import EntryKind, Journal, StoredEntry
 from opentrail.journal.local import open_local_journal
 from opentrail.server.config import Settings
@@ -289,12 +290,12 @@ class Local:
         target: str,
         headers: list[tuple[bytes, bytes]],
         body: bytes = b"",
-        extensions: Mapping[str, Any] | None = None,
+        tls: Tls | None = None,
     ) -> tuple[int, list[tuple[str, str]], bytes]:
         """The answer to one request: status, headers, body."""
         fields = [(name.lower().decode("latin-1"), value.decode("latin-1")) for name, value in headers]
         request = LocalRequest(method=method, target=target, headers=fields, body=body)
-        answer = self._endpoint.send(request, extensions=extensions)
+        answer = self._endpoint.send(request, tls=tls)
         return answer.status, list(answer.headers), answer.body
 
     def request(self, prepared: AWSPreparedRequest) -> tuple[int, list[tuple[str, str]], bytes]:

@@ -164,7 +164,8 @@ def test_json_services_have_a_code_of_their_own(action: str, resource: str, show
     ],
 )
 def test_each_protocol_and_service_has_its_own_code(action: str, code: str, status: int) -> None:
-    message = f"User: {ALICE} is not authorized to perform: {action} {NO_IDENTITY.format(action)}"
+    spelled = {"sns:ListTopics": "SNS:ListTopics", "sqs:ListQueues": "sqs:listqueues"}.get(action, action)
+    message = f"User: {ALICE} is not authorized to perform: {spelled} {NO_IDENTITY.format(spelled)}"
     assert Judge().fault(action, "*") == (code, status, message)
 
 

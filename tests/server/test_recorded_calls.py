@@ -14,6 +14,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from opentrail.core.errors import StorageError
+from opentrail.core.http import Tls
 from opentrail.journal.base import EntryKind
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
@@ -526,10 +527,10 @@ def test_the_record_of_a_huge_request_keeps_to_its_size(local: Any) -> None:
     record = local.records()[-1]
     assert (record["eventName"], record["requestParameters"]) == ("PutUserPolicy", None)
     host = b"h" * 30_000
-    for extensions in ({}, {"tls": {"tls_version": "TLSv1.3", "cipher_suite": "TLS_AES_128_GCM_SHA256"}}):
+    for tls in (None, Tls(version="TLSv1.3", cipher_suite="TLS_AES_128_GCM_SHA256")):
         request = local.key.sign("GET", f"http://{host.decode()}/", service="s3")
         headers = [(name.encode(), value.encode()) for name, value in request.headers.items()]
-        status, _, _ = local.send("GET", "/", [(b"host", host), *headers], extensions=extensions)
+        status, _, _ = local.send("GET", "/", [(b"host", host), *headers], tls=tls)
         assert status == 200
     assert len(bytes(local.entries()[-1].payload)) < 256 << 10
     assert len(local.records()[-1]["tlsDetails"]["clientProvidedHostHeader"]) == 1024

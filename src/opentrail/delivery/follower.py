@@ -35,8 +35,9 @@ from opentrail.state.trails import Snapshot, TrailRevision, Trails
 log = logging.getLogger("opentrail.delivery")
 
 FOLLOWER = "log-files"
-_BATCH_BYTES = 32 << 20  # of journal entries that are held in memory at once
-_READ_BYTES = 4 << 20
+_BATCH_BYTES = 8 << 20  # of journal entries that become files together: two batches are in memory at once
+_ENTRY_BYTES = 512  # of an entry beside its payload, as Python holds it
+_READ_BYTES = 1 << 20
 _READ_ENTRIES = 10_000
 
 
@@ -168,7 +169,7 @@ class LogFileFollower:
         while position < end and size < _BATCH_BYTES:
             part = self._journal.read(position, max_entries=min(_READ_ENTRIES, end - position), max_bytes=_READ_BYTES)
             entries += part
-            size += sum(len(entry.payload) for entry in part)
+            size += sum(len(entry.payload) for entry in part) + _ENTRY_BYTES * len(part)
             position = part[-1].position
         return entries
 

@@ -121,6 +121,8 @@ class Authoriser:
             resource=permission.resource,
             resource_account=permission.resource_account,
             context=RequestContext(standing.context, keys, permission, owner),
+            any_resource=permission.any_resource,
+            any_action=permission.any_action,
         )
         policies = standing.policies
         text, must_allow = permission.resource_policy, permission.resource_must_allow

@@ -9,14 +9,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Protocol
 
 from opentrail.core.errors import ServiceFault
 from opentrail.server.call_threads import waiting_for_client
 
 READ_AHEAD_BYTES = 1 << 20
 
-Receive = Callable[[], Awaitable[dict[str, Any]]]
+#: The next part of a body and whether more is to come; None once the client is gone (``http_exchange``).
+Receive = Callable[[], Awaitable[tuple[bytes, bool] | None]]
 
 
 class PayloadDecoder(Protocol):
@@ -32,7 +33,7 @@ class PayloadDecoder(Protocol):
 
 
 class RequestBody:
-    """The body of one request, as ASGI messages bring it.  ``received`` counts its bytes.
+    """The body of one request, as its exchange brings it.  ``received`` counts its bytes.
 
     An empty part where more is to come says that the connection waited long enough for it (``http_protocol``).
     """
@@ -80,12 +81,11 @@ class RequestBody:
         return not self._more
 
     async def _next(self) -> bytes:
-        message = await self._receive()
-        if message["type"] != "http.request":
+        received = await self._receive()
+        if received is None:
             self._more = False
             raise ServiceFault("RequestTimeout", "The client closed the connection before the request was complete.")
-        self._more = message.get("more_body", False)
-        part: bytes = message.get("body", b"")
+        part, self._more = received
         if not part and self._more:
             self._more = False  # nobody waits for the rest a second time
             raise ServiceFault(

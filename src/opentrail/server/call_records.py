@@ -66,7 +66,8 @@ class CallRecords:
         answered = outcome.answer is not None and outcome.fault is None
         additional = {**_vouching(call, "upstream" if answered else "nobody"), **transfer, **outcome.additional}
         if additional:
-            outcome = replace(outcome, additional=additional)
+            result, fault, answer = outcome.result, outcome.fault, outcome.answer
+            outcome = Outcome(result=result, fault=fault, additional=additional, answer=answer)
         try:
             event = _build(call, outcome, self.rules, recipient)
             await self.recorder.record(event, before, happened=happened)

@@ -259,7 +259,7 @@ def _relay(
 
     async def finish(passed: int, error: UpstreamError | None) -> None:
         outcome = answer.outcome if error is None else Outcome(fault=forward.fault(error))
-        is_s3 = forward.route.service.name == "s3"
+        is_s3 = forward.route.service.signing_name == "s3"  # S3 Control tells it too
         transfer = transferred(call, body.received, response, passed) if is_s3 else NOTHING
         owner, others = answer.owner, answer.others
         try:
@@ -305,7 +305,7 @@ async def _record(
     door: FrontDoor,
 ) -> HttpResponse:
     """Make the event durable; the answer, or the refusal where that cannot be done."""
-    transfer = transferred(call, body.received, response) if route.service.name == "s3" else NOTHING
+    transfer = transferred(call, body.received, response) if route.service.signing_name == "s3" else NOTHING
     happened, owner, others = answer.carried_out, answer.owner, answer.others
     fault = await door.records.keep(call, answer.outcome, owner, others, before, happened=happened, transfer=transfer)
     if fault is None:

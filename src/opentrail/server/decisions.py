@@ -11,7 +11,8 @@ by its number:
 * ``{"caller": n, "is": CALLER}``: the identity, its own condition keys, its policies (``[name, text's number]``)
 * ``{"event": "<event ID>", "time": seconds since 1970, "operation": "s3:GetObject", "caller": n, "within": bool,
   "fault": [code, message] | null, "copies": [further event IDs], "decisions": [{"action", "resource", "owner",
-  "allowed", "policy": text's number | null, "type", "must": bool, CONTEXT}]}``
+  "allowed", "policy": text's number | null, "type", "must": bool, CONTEXT}]}``, with ``"any": ["resource", "action"]``
+  where it is not known which of the service's it is
 
 CONTEXT is ``"context": {...}``, all condition keys but the caller's own; or, where the call was allowed and no policy
 asked for any of them, what they are made from again: ``"head": n, "sent": [...], "own": {...}``, with
@@ -35,6 +36,7 @@ from opentrail.services.base import Permission
 from opentrail.state.grants import NamedPolicy
 
 Numbers = dict[str, int]
+_VAGUE = ("resource", "action")
 
 
 class JudgedCall(NamedTuple):
@@ -116,6 +118,8 @@ class SegmentEncoder:
             "type": permission.resource_policy_type,
             "must": permission.resource_must_allow,
         }
+        if request.any_resource or request.any_action:
+            line["any"] = [name for name in _VAGUE if getattr(request, f"any_{name}")]
         context = request.context
         assert isinstance(context, RequestContext), "the authoriser makes every context"
         unasked = context.unasked() if decision.allowed else None

@@ -10,6 +10,7 @@ Rules:
 * STS gives no reason across accounts, and to a web identity nothing but the action.
 * The code is the protocol's, or one of the service's own (``_BY_PROTOCOL``, ``_BY_SERVICE``); the status is the model's
   where it knows the error.  A service that once spoke query kept the code of then.
+* SNS spells its own name in capitals there, SQS the action in small letters.
 * EC2 begins its sentence with one of its own, and ends it with the sealed message that others have in a header.
 
 Source: botocore's models; Amazon EC2 API reference, "Error codes"; IAM user guide, "Troubleshoot access denied error
@@ -71,7 +72,7 @@ def access_denied(service: ServiceModel, text: str, *, headers: tuple[tuple[str,
 def denied_sentence(decision: Decision, *, is_kin: bool) -> str:
     """AWS's sentence for a decision that denies."""
     request = decision.request
-    principal, action = request.principal, request.action
+    principal, action = request.principal, _spelled(request.action)
     if principal.type is IdentityType.WEB_IDENTITY_USER:
         return f"Not authorized to perform {action}"
     user = principal.arn or principal.invoked_by
@@ -83,12 +84,20 @@ def denied_sentence(decision: Decision, *, is_kin: bool) -> str:
     return f"{sentence} {_reason(decision, is_kin=is_kin)}"
 
 
+def _spelled(action: str) -> str:
+    """``action`` as its service's messages spell it: ``SNS:Publish``, ``sqs:sendmessage``."""
+    service, _, name = action.partition(":")
+    if service == "sns":
+        return f"SNS:{name}"
+    return action.lower() if service == "sqs" else action
+
+
 def _may_know(decision: Decision, service: ServiceModel, *, is_kin: bool) -> bool:
     return not decision.request.principal.is_anonymous and (is_kin or service.name != "s3")
 
 
 def _reason(decision: Decision, *, is_kin: bool) -> str:
-    kind, action = decision.kind, decision.request.action
+    kind, action = decision.kind, _spelled(decision.request.action)
     is_trust = kind is PolicyKind.RESOURCE and action.startswith("sts:")  # STS has no other resource with a policy
     if not decision.explicit:
         name = "role trust policy" if is_trust else kind or PolicyKind.IDENTITY

@@ -117,6 +117,8 @@ def _explain_decision(entry: Mapping[str, Any], line: Mapping[str, Any], segment
         resource=entry["resource"],
         resource_account=entry["owner"],
         context={**caller["context"], **_context(entry, line, segment)},
+        any_resource="resource" in entry.get("any", ()),
+        any_action="action" in entry.get("any", ()),
     )
     decision = evaluate(request, _policies(entry, segment, caller))
     return {

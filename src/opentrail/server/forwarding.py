@@ -39,6 +39,7 @@ from opentrail.server.call_threads import CallThreads
 from opentrail.server.execution import as_fault
 from opentrail.server.payloads import payload_decoder
 from opentrail.server.session_limits import refuse_session
+from opentrail.server.upstream_ambiguity import ambiguous_body, ambiguous_head
 from opentrail.server.upstream_bodies import ForwardedBody, as_sent, checked_stream, checked_whole
 from opentrail.server.upstream_callers import Strangers, claimed_caller
 from opentrail.server.upstream_client import AnswerStream, Outgoing, UpstreamClient
@@ -49,7 +50,6 @@ from opentrail.server.upstream_requests import (
     kept_headers,
     pass_through_head,
     re_signed_head,
-    said_twice,
     sha256_hex,
 )
 
@@ -143,10 +143,9 @@ class Forward:
 
     async def read(self, request: HttpRequest, body: RequestBody, data: bytes | None, caller: Caller) -> Asked:
         """What is asked for, and the body as it will be sent on; a long payload is not read yet."""
-        twice = said_twice(self.sent)
-        if twice:
-            fault = ServiceFault("InvalidRequest", f"The header {twice} was sent more than once.")
-            return Asked(parameters=_labels(self.route), refused=fault)
+        ambiguous = ambiguous_head(self.route, self.sent)
+        if ambiguous is not None:
+            return Asked(parameters=_labels(self.route), refused=ambiguous)
         try:
             if self._is_streamed(body, data):
                 forwarded = self._stream(request, body, caller)
@@ -161,6 +160,9 @@ class Forward:
         # Of an unknown operation of S3's the body may be an object; of any other's the rules may know what to record.
         is_payload = data is None if operation is None else operation.streaming_input is not None
         document = b"" if is_payload else document
+        ambiguous = ambiguous_body(self.route, request, document)
+        if ambiguous is not None:
+            return Asked(parameters=_labels(self.route), document=document, refused=ambiguous)
         try:
             parameters = _labels(self.route) if operation is None else parse_request(self.route, request, document)
         except ServiceFault as fault:
@@ -211,7 +213,7 @@ class Forward:
         authoriser = self.deps.authoriser
         try:
             fault = refuse_session(call)
-            return authoriser.refuse(call, fault) if fault else authoriser.authorise(call, FORWARDED, None)
+            return authoriser.refuse(call, fault) if fault else authoriser.authorise(call, FORWARDED, self.route)
         except Exception as error:  # noqa: BLE001  the request boundary
             return Verdict(fault=as_fault(error, call.operation.name, call.request_id))
 

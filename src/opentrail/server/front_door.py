@@ -31,6 +31,7 @@ class FrontDoor:
     authoriser: Authoriser
     recorder: Recorder
     rules: RecordRules
+    records: CallRecords  # where the records of calls go
     identifiers: Identifiers
     metrics: Metrics
     threads: CallThreads  # blocking operations run here
@@ -39,11 +40,6 @@ class FrontDoor:
     max_body_bytes: int
     s3_domains: Collection[str]
     forwarder: Forwarder | None = None  # where calls go that are not for the services above
-
-    @property
-    def records(self) -> CallRecords:
-        """Where the records of calls go."""
-        return CallRecords(recorder=self.recorder, rules=self.rules)
 
     def entry(self, route: Route) -> OperationEntry[Any] | None:
         """How the operation of ``route`` is carried out, if it is one of this endpoint's."""

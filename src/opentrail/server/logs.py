@@ -44,5 +44,5 @@ def set_up_logging(*, form: str, level: str) -> None:
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
     logging.captureWarnings(capture=True)
-    # What a client may cause costs no line (metrics count it): uvicorn warns of each request that it cannot read.
+    # uvicorn tells of its own start and end, which the command does in its own words.
     logging.getLogger("uvicorn").setLevel("ERROR" if level != "debug" else "DEBUG")

@@ -229,17 +229,17 @@ class Recorder:
         if event.shared_with:
             shared_with = tuple(Receiver(each, self._organizations(each, organizations)) for each in event.shared_with)
         route = EntryRoute(
-            before=before,
-            generation=self._generation(),
-            account_id=account_id,
-            region=record["awsRegion"],
-            category=record["eventCategory"],
-            read_only=record["readOnly"],
-            event_source=record["eventSource"],
-            event_type=record["eventType"],
-            own=own,
-            organization_ids=self._organizations(account_id, organizations),
-            shared_with=shared_with,
+            before,
+            self._generation(),
+            account_id,
+            record["awsRegion"],
+            record["eventCategory"],
+            record["readOnly"],
+            record["eventSource"],
+            record["eventType"],
+            own,
+            self._organizations(account_id, organizations),
+            shared_with,
         )
         return Entry(
             kind,

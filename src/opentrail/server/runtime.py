@@ -24,6 +24,7 @@ from opentrail.keys.rsa_files import RsaKeyFiles
 from opentrail.server.account_desk import AccountDesk
 from opentrail.server.authentication import Authenticator
 from opentrail.server.authorisation import Authoriser, check_session_policy
+from opentrail.server.call_records import CallRecords
 from opentrail.server.call_threads import CallThreads
 from opentrail.server.caller_policies import CallerPolicies
 from opentrail.server.catalog import BotocoreCatalog
@@ -348,6 +349,7 @@ def _build_door(
         authoriser=endpoint.authoriser,
         recorder=recorder,
         rules=endpoint.rules,
+        records=CallRecords(recorder=recorder, rules=endpoint.rules),
         identifiers=Identifiers(),
         metrics=Metrics(_readings(installation, recorder)),
         threads=threads,

@@ -3,7 +3,7 @@
 Rules:
 
 * An answer that is complete within ``KEPT_BYTES`` is handed over whole; a longer one, and one that its reader wants so,
-  from its head on, its body as a stream.  At most ``KEPT_BYTES`` wait for a slow reader, then the upstream waits.
+  from its head on, its body as a stream.  Some ``WAITING_BYTES`` wait for a slow reader, then the upstream waits.
 * What goes wrong is an ``UpstreamError``, whose ``reason`` says what and whose ``heard`` says whether a byte of the
   answer came.  An upstream that is silent for ``read_timeout`` seconds while it is its turn is given up.
 * An informational answer (1xx) is no answer; a switch of protocols was never asked for.
@@ -24,6 +24,7 @@ import httptools
 from opentrail.core.errors import OpentrailError
 
 KEPT_BYTES = 1 << 20
+WAITING_BYTES = 256 << 10  # of a stream: a slow reader's connection holds as much again on its way out
 MAX_HEAD_BYTES = 64 << 10
 
 Pairs = list[tuple[str, str]]
@@ -348,7 +349,7 @@ class UpstreamConnection(asyncio.Protocol):
         if not self._streaming:
             self._hand_over_head()
         self._wake_reader()
-        if self._kept > KEPT_BYTES and not self._reading_paused:
+        if self._kept > WAITING_BYTES and not self._reading_paused:
             self._reading_paused = True
             self._transport.pause_reading()
 

@@ -2,7 +2,7 @@
 
 Rules: what speaks of one connection alone stays on it (RFC 9110, section 7.6.1), everything else goes on, in its order;
 what is signed anew carries nothing of the client's signature.  What Opentrail read, the upstream reads: a request's
-Connection header hides nothing from it, and what says two things is not sent (``said_twice``).
+Connection header hides nothing from it, and what says two things is not sent (``upstream_ambiguity``).
 
 IAM user guide, "Create a signed AWS API request".
 """
@@ -27,11 +27,11 @@ HOP_BY_HOP = frozenset(
 )
 _FRAMING = HOP_BY_HOP | {"content-length", "expect"}
 _SIGNATURE = frozenset({"authorization", "date", "host", "x-amz-content-sha256", "x-amz-date", "x-amz-security-token"})
-_SIGNATURE_QUERY = frozenset(
+#: Query parameters of signatures, in lower case.
+SIGNATURE_QUERY = frozenset(
     {"awsaccesskeyid", "signature", "expires", "x-amz-algorithm", "x-amz-credential", "x-amz-date", "x-amz-expires"}
     | {"x-amz-security-token", "x-amz-signature", "x-amz-signedheaders", "x-amz-content-sha256"}
 )
-_SINGLE = frozenset({"authorization", "content-md5", "content-type", "host", "range", "date"})
 _WITHOUT_BODY = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
 
 Pairs = list[tuple[str, str]]
@@ -53,18 +53,6 @@ def _sent_on(request: HttpRequest, without: Collection[str]) -> Pairs:
     by it, would be a lie.  RFC 9110, section 7.6.1, forbids clients to name fields that are for all recipients.
     """
     return [pair for pair in request.headers.pairs if pair[0] not in without]
-
-
-def said_twice(request: HttpRequest) -> str:
-    """The name of a header that is there more than once where one reader could take the first, another the last."""
-    names = [name for name, _ in request.headers.pairs]
-    if len(set(names)) == len(names):
-        return ""
-    return next((name for name in names if _is_single(name) and names.count(name) > 1), "")
-
-
-def _is_single(name: str) -> bool:
-    return name in _SINGLE or (name.startswith("x-amz-") and not name.startswith("x-amz-meta-"))
 
 
 def pass_through_head(request: HttpRequest, length: int | None, *, expects: bool) -> bytes:
@@ -114,7 +102,7 @@ def sha256_hex(data: bytes) -> str:
 
 
 def _is_signature(part: str) -> bool:
-    return part.partition("=")[0].lower() in _SIGNATURE_QUERY
+    return part.partition("=")[0].lower() in SIGNATURE_QUERY
 
 
 def _head(request: HttpRequest, pairs: Pairs, length: int | None, *, declared: bool, expects: bool) -> bytes:

@@ -28,6 +28,7 @@ class Permission:
     where it has one, of the type ``resource_policy_type``; ``resource_must_allow``: that policy is the only way in (a
     role's trust policy).  ``context`` adds condition keys (``{"s3:prefix": ["a/"]}``), lower-case names; ``late`` gives
     the values of one that costs something to find (None: not one of those), and is asked when a policy asks.
+    ``any_resource``, ``any_action``: nobody knows which of the service's it is, so that a Deny of any denies it.
     """
 
     action: str
@@ -38,6 +39,8 @@ class Permission:
     resource_must_allow: bool = False
     context: Mapping[str, list[str]] = field(default_factory=dict)
     late: Callable[[str], list[str] | None] | None = None
+    any_resource: bool = False
+    any_action: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,14 +10,14 @@ import asyncio
 import configparser
 import json
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
 
-from opentrail.core.http import Headers, HttpRequest
+from opentrail.core.http import Headers, HttpRequest, Tls
 from opentrail.core.sigv4 import canonical_request, sign, signing_key, string_to_sign
 from opentrail.core.sigv4.canonical import canonical_headers, canonical_path, s3_canonical_paths
 from opentrail.journal.base import EntryKind, Journal, StoredEntry
@@ -109,47 +109,14 @@ class LocalEndpoint:
         """The journal that its records are in."""
         return self.runtime.journal
 
-    def send(self, request: LocalRequest, *, extensions: Mapping[str, Any] | None = None) -> LocalAnswer:
-        """The answer to ``request``; ``extensions`` are the ASGI scope's (``tls``)."""
-        return asyncio.run_coroutine_threadsafe(self._exchange(request, extensions or {}), self.loop).result(60)
-
-    async def _exchange(self, request: LocalRequest, extensions: Mapping[str, Any]) -> LocalAnswer:
-        path, _, query = request.target.partition("?")
-        headers = [
-            (name.encode("latin-1"), value.encode("latin-1"))
-            for name, value in request.headers
-            if name not in {"content-length", "transfer-encoding"}  # an HTTP parser lets none through that is wrong
-        ]
-        if request.body:
-            headers.append((b"content-length", str(len(request.body)).encode()))
-        scope: dict[str, Any] = {
-            "type": "http",
-            "method": request.method,
-            "raw_path": path.encode("latin-1"),
-            "query_string": query.encode("latin-1"),
-            "headers": headers,
-            "client": ("127.0.0.1", 50000),
-            "extensions": dict(extensions),
-        }
-        incoming = _messages(request.body)
-        outgoing: list[dict[str, Any]] = []
-
-        async def receive() -> dict[str, Any]:
-            message = next(incoming, None)
-            if message is None:
-                await asyncio.Event().wait()  # a client that waits for its answer
-            assert message is not None
-            return message
-
-        async def send(message: dict[str, Any]) -> None:
-            outgoing.append(message)
-
-        await self.app(scope, receive, send)
-        start, *parts = outgoing
+    def send(self, request: LocalRequest, *, tls: Tls | None = None) -> LocalAnswer:
+        """The answer to ``request``; ``tls`` are its connection's parameters."""
+        exchange = _LocalExchange(request, tls)
+        asyncio.run_coroutine_threadsafe(self.app(exchange), self.loop).result(60)
         return LocalAnswer(
-            status=start["status"],
-            headers=[(name.decode("latin-1"), value.decode("latin-1")) for name, value in start["headers"]],
-            body=b"".join(part.get("body", b"") for part in parts),
+            status=exchange.status,
+            headers=[(name.lower(), value) for name, value in exchange.headers],
+            body=b"".join(exchange.parts),
         )
 
     def entries(self, after: int = 0) -> list[StoredEntry]:
@@ -167,10 +134,53 @@ class LocalEndpoint:
         return [json.loads(bytes(entry.payload)) for entry in events]
 
 
-def _messages(body: bytes) -> Iterator[dict[str, Any]]:
+class _LocalExchange:
+    """``app.Exchange`` without a connection: its client has sent everything, and reads everything."""
+
+    is_last = False
+
+    def __init__(self, request: LocalRequest, tls: Tls | None) -> None:
+        path, _, query = request.target.partition("?")
+        headers = [
+            pair
+            for pair in request.headers
+            if pair[0] not in {"content-length", "transfer-encoding"}  # an HTTP parser lets none through that is wrong
+        ]
+        if request.body:
+            headers.append(("content-length", str(len(request.body))))
+        self.request = HttpRequest(
+            method=request.method, path=path or "/", query=query, headers=Headers(headers), tls=tls
+        )
+        self._incoming = _parts(request.body)
+        self.status = 0
+        self.headers: Fields = ()
+        self.parts: list[bytes] = []
+
+    async def receive(self) -> tuple[bytes, bool] | None:
+        received = next(self._incoming, None)
+        if received is None:
+            await asyncio.Event().wait()  # a client that waits for its answer
+        return received
+
+    async def answer(self, status: int, headers: Fields, body: bytes) -> None:
+        await self.start(status, headers)
+        await self.write(body)
+
+    async def start(self, status: int, headers: Fields) -> None:
+        self.status, self.headers = status, headers
+
+    async def write(self, part: bytes) -> None:
+        if self.request.method != "HEAD":
+            self.parts.append(part)
+
+    async def end(self) -> None:
+        pass
+
+
+def _parts(body: bytes) -> Iterator[tuple[bytes, bool]]:
     parts = [body[at : at + (64 << 10)] for at in range(0, len(body), 64 << 10)] or [b""]
     for number, part in enumerate(parts, 1):
-        yield {"type": "http.request", "body": part, "more_body": number < len(parts)}
+        yield part, number < len(parts)
 
 
 @contextmanager

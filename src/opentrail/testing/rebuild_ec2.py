@@ -61,7 +61,8 @@ def form_of(record: Mapping[str, Any], service: ServiceModel, rules: RecordRules
     if attributes and isinstance(recorded.get("attributeType"), str):
         told = recorded["attributeType"]
         recorded = {**recorded, "attributeType": attributes.get(told, told)}
-    return list(_FormWriter(targets=targets).structure(recorded, operation.input if operation else None, (), ""))
+    written = _FormWriter(targets=targets).structure(recorded, operation.input if operation else None, (), "")
+    return list(dict(written).items())  # two rules may lead to one name: no form says it twice
 
 
 def _retold(recorded: Any, replacement: str) -> Any:

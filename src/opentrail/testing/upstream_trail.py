@@ -162,13 +162,14 @@ def run_upstream_trail(
     Where Opentrail signs anew (``signs``), it has IAM and STS of its own as well.  ``options`` are ``Upstream``'s.
     """
     wanted = {
+        "host": "127.0.0.1",
         "port": stub.port,
         "connect_timeout": 1,
         "read_timeout": 5,
         "tls": stub.url.startswith("https"),
         **options,
     }
-    upstream = Upstream(service="*", host="127.0.0.1", key=UPSTREAM_KEY if signs else None, **wanted)
+    upstream = Upstream(service="*", key=UPSTREAM_KEY if signs else None, **wanted)
     own = ("cloudtrail", "iam", "sts") if signs else ("cloudtrail",)
     made = Settings(port=0, data_dir=folder / "data", upstream=(upstream,), own=own)
     with serve_on_thread(made) as endpoint:

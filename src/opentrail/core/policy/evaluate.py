@@ -2,7 +2,8 @@
 
 Rules, in their order:
 
-1. A Deny that applies in any policy decides.  Nothing overrules it.
+1. A Deny that applies in any policy decides.  Nothing overrules it.  Of a request whose action or resource is not known
+   (``any_action``, ``any_resource``) it applies where it may.
 2. Service control policies: every level must allow.  They bind identities, not services and not the unsigned.
 3. Services, the unsigned and who has but a web identity have no policies of their own: the resource's policy must
    allow.
@@ -132,6 +133,10 @@ def _scan(
 ) -> tuple[_Hit | None, _Hit | None]:
     """The first Deny of ``group`` that applies, and its Allow that names the caller most directly."""
     best: _Hit | None = None
+    if request.any_resource or request.any_action:
+        deny = _possible_deny(request, action, kind, group, bounded=bounded)
+        if deny is not None:
+            return deny, None
     for policy in group:
         for statement in policy.document.covering(action):
             if not statement.covers_resource(request.resource, request.context):
@@ -144,3 +149,17 @@ def _scan(
             if best is None or naming > best.naming:
                 best = _Hit(kind, policy.name, statement, naming)
     return None, best
+
+
+def _possible_deny(
+    request: AuthorizationRequest, action: str, kind: PolicyKind, group: tuple[Policy, ...], *, bounded: bool
+) -> _Hit | None:
+    """The first Deny of ``group`` that may speak of a request of which something is not known."""
+    for policy in group:
+        for statement in policy.document.statements:
+            if not statement.may_deny(request, action, request.context):
+                continue
+            naming = statement.naming(request.principal, bounded=bounded)
+            if naming and statement.conditions_hold(request.context):
+                return _Hit(kind, policy.name, statement, naming)
+    return None

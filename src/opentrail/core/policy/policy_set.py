@@ -70,13 +70,19 @@ class PolicySet:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuthorizationRequest:
-    """What is asked: ``context`` maps lower-case condition keys to their values (``policy.context`` makes them)."""
+    """What is asked: ``context`` maps lower-case condition keys to their values (``policy.context`` makes them).
+
+    ``any_resource``, ``any_action``: the call is about a resource, or is an action, of the service, and nobody knows
+    which.  An Allow must then cover what ``resource`` and ``action`` say; a Deny that may speak of the call does.
+    """
 
     principal: Identity
     action: str  # "s3:GetObject"
     resource: str  # an ARN, or "*" for an action without resources
     resource_account: str = ""  # its owner; "": the caller's own account
     context: Context = field(default_factory=dict)
+    any_resource: bool = False
+    any_action: bool = False
 
     @property
     def is_same_account(self) -> bool:

@@ -13,15 +13,34 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, Protocol
 
-from opentrail.core.arn import Matcher
+from opentrail.core.arn import Matcher, compile_wildcard
 from opentrail.core.identity import Identity
 from opentrail.core.policy.conditions import Condition
 from opentrail.core.policy.principals import Naming, Principals
 from opentrail.core.policy.templates import Context, VariableText
 
 _REMEMBERED_ACTIONS = 256  # of one document
+
+
+class VagueRequest(Protocol):
+    """What ``Statement.may_deny`` asks of a request (``policy_set.AuthorizationRequest``)."""
+
+    @property
+    def resource(self) -> str:
+        """An ARN, or ``*``."""
+        ...
+
+    @property
+    def any_resource(self) -> bool:
+        """Whether nobody knows which resource it is about."""
+        ...
+
+    @property
+    def any_action(self) -> bool:
+        """Whether nobody knows which action it is."""
+        ...
 
 
 class PolicyType(StrEnum):
@@ -79,6 +98,23 @@ class Statement:
                 return self.effect is Effect.DENY
         return found is not self.not_resource
 
+    def may_deny(self, request: VagueRequest, action: str, context: Context) -> bool:
+        """Whether the statement is a Deny that may speak of what is known of ``request`` (``action``: lower case)."""
+        if self.effect is not Effect.DENY:
+            return False
+        service = action.partition(":")[0]
+        if not (self.covers_action(action) or (request.any_action and self._has_action_of(service))):
+            return False
+        return self.covers_resource(request.resource, context) or (
+            request.any_resource and self._has_resource_of(service)
+        )
+
+    def _has_action_of(self, service: str) -> bool:
+        return self.not_action or any(_may_be(each.lower().partition(":")[0], service) for each in self.actions)
+
+    def _has_resource_of(self, service: str) -> bool:
+        return self.not_resource or any(_names_service(each, service) for each in self.resources)
+
     def naming(self, principal: Identity, *, bounded: bool = False) -> Naming:
         """How the statement names the caller; without a Principal it speaks of whomever it is attached to.
 
@@ -124,3 +160,13 @@ class PolicyDocument:
             if len(self._covering) < _REMEMBERED_ACTIONS:
                 self._covering[action] = found
         return found
+
+
+def _names_service(resource: str, service: str) -> bool:
+    """Whether a Resource as written may match ARNs of ``service``; a star before it may reach over its colon."""
+    head = resource.split(":", 3)[:3]
+    return len(head) < 3 or head[0].endswith("*") or head[1].endswith("*") or _may_be(head[2].lower(), service)
+
+
+def _may_be(pattern: str, text: str) -> bool:
+    return pattern == text or "$" in pattern or compile_wildcard(pattern)(text)

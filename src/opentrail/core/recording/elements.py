@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from opentrail.core.recording.redaction import collect_texts
+from opentrail.core.recording.redaction import HiddenName, collect_texts
 from opentrail.core.recording.rules import HIDDEN, OMITTED, HiddenMember
 from opentrail.core.wire.model import Shape
 from opentrail.core.wire.scalars import epoch_seconds, format_rfc822
@@ -90,10 +90,10 @@ class ElementWriter:
         return written
 
     def hide(self, shape: Shape, value: Any) -> None:
-        """Remember every text in ``value``: keys of maps too, which are data, but no names of members."""
+        """Remember every text in ``value``: keys of maps too, which may be data, but no names of members."""
         if shape.type == "map" and isinstance(value, Mapping):
             for name, item in value.items():
-                collect_texts(name, self.hidden)
+                self._hide_key(shape, name)
                 self.hide(shape.value, item)
         elif shape.type == "structure" and isinstance(value, Mapping) and not shape.document:
             for name, item in value.items():
@@ -105,6 +105,10 @@ class ElementWriter:
         else:
             collect_texts(value, self.hidden)
 
+    def _hide_key(self, shape: Shape, name: str) -> None:
+        """Remember a key: as a secret like any other where the model calls keys sensitive, else as a name."""
+        collect_texts(name if shape.key.sensitive else HiddenName(name), self.hidden)
+
     def _write_list(self, member: Shape, items: list[Any], paths: Paths) -> list[Any]:
         written = [self.write(member, item, paths) for item in items if not isinstance(item, bytes) or member.sensitive]
         return [] if member.sensitive and self.replacement == OMITTED else written
@@ -114,7 +118,7 @@ class ElementWriter:
         for name, item in items.items():
             key = name
             if shape.key.sensitive:
-                collect_texts(name, self.hidden)
+                self._hide_key(shape, name)
                 key = self.replacement or HIDDEN
             below = _within(paths, name) if paths else ()
             replacement = _replaced(below)

@@ -21,7 +21,6 @@ from opentrail.core.recording.elements import ElementWriter, recorded_name
 from opentrail.core.recording.redaction import collect_texts
 from opentrail.core.recording.rules import Form, OperationFacts, RecordRules
 from opentrail.core.recording.s3 import s3_request_parameters, s3_response_elements
-from opentrail.core.recording.unlisted import unlisted_parameters
 from opentrail.core.wire.binding import input_binding
 from opentrail.core.wire.calls import ApiCall, Outcome
 from opentrail.core.wire.model import Operation, Shape
@@ -40,6 +39,8 @@ def request_parameters(call: ApiCall, outcome: Outcome, rules: RecordRules, hidd
     named = _REQUESTS[facts.form](call, facts, hidden)
     if facts.request is not None:
         named = facts.request.apply(named)
+    for member in facts.composed:
+        named |= member.told(call)
     refused = outcome.fault is not None and outcome.fault.code.startswith(_REFUSALS)
     return None if refused and facts.form not in _KEEP_REFUSED else named or None
 
@@ -109,8 +110,7 @@ def _hoisted(output: Shape) -> bool:
 
 def _named_parameters(call: ApiCall, facts: OperationFacts, hidden: list[str]) -> dict[str, Any]:
     if facts.unlisted is not None:
-        parameters: Mapping[str, Any] = unlisted_parameters(call, facts.unlisted)
-        return _writer(facts, hidden).write_members(facts.unlisted.members, parameters, facts.hidden_request)
+        return _writer(facts, hidden).write_members(facts.unlisted.members, call.parameters, facts.hidden_request)
     if call.operation.input is None:
         return {}
     named: dict[str, Any] = _writer(facts, hidden).write(call.operation.input, call.parameters, facts.hidden_request)

@@ -8,6 +8,7 @@ and what is too long is cut or left out, at AWS's limits.  Source: CloudTrail us
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from opentrail.core.errors import ServiceFault
@@ -19,11 +20,12 @@ from opentrail.core.recording.parameters import (
     tells_error_as_response,
     untold_texts,
 )
-from opentrail.core.recording.redaction import scrub, scrub_text
+from opentrail.core.recording.redaction import enumerated_values, scrub, scrub_text
 from opentrail.core.recording.resources import named_resources, told_values
 from opentrail.core.recording.rules import Form, OperationFacts, RecordRules
-from opentrail.core.recording.s3 import s3_resources
+from opentrail.core.recording.s3 import s3_additional, s3_event_source, s3_resources
 from opentrail.core.recording.sharing import Recipient, shared_event_id
+from opentrail.core.recording.unlisted import unlisted_parameters
 from opentrail.core.wire.calls import ApiCall, Outcome
 from opentrail.core.wire.model import Operation
 from opentrail.core.wire.responses import answered_request_id
@@ -43,6 +45,8 @@ def build_event(call: ApiCall, outcome: Outcome, rules: RecordRules, recipient: 
     """The record of ``call`` with its ``outcome``, as CloudTrail would have written it for ``recipient``."""
     operation = call.operation
     facts = rules.facts(operation.service, operation.name)
+    if facts.unlisted is not None:
+        call = replace(call, parameters=unlisted_parameters(call, facts.unlisted))
     hidden: list[str] = []
     parameters = request_parameters(call, outcome, rules, hidden)
     elements = response_elements(call, outcome, rules, hidden)
@@ -63,6 +67,8 @@ def build_event(call: ApiCall, outcome: Outcome, rules: RecordRules, recipient: 
     record["requestParameters"] = parameters
     record["responseElements"] = _with_arn(elements, resources, outcome, facts)
     additional = {**told_values(call, outcome, facts.additional), **outcome.additional}
+    if facts.form is Form.S3:
+        additional |= s3_additional(call, elements)
     if additional:
         record["additionalEventData"] = additional
     record["requestID"] = tell(_request_id(call, outcome))
@@ -79,7 +85,9 @@ def build_event(call: ApiCall, outcome: Outcome, rules: RecordRules, recipient: 
         record["sharedEventID"] = shared_event_id(call.event_id)
     record["eventCategory"] = DATA if facts.is_data else MANAGEMENT
     record |= _tls_details(call, tell)
-    return Event(record=scrub(record, hidden) if hidden else record, shared_with=recipient.shared_with)
+    if hidden:
+        record = scrub(record, hidden, enumerated_values(operation))
+    return Event(record=record, shared_with=recipient.shared_with)
 
 
 def _head(call: ApiCall, facts: OperationFacts, rules: RecordRules, tell: Callable[[str], str]) -> dict[str, Any]:
@@ -89,7 +97,7 @@ def _head(call: ApiCall, facts: OperationFacts, rules: RecordRules, tell: Callab
         "eventVersion": EVENT_VERSION,
         "userIdentity": describe_identity(identity),
         "eventTime": format_time(call.now),
-        "eventSource": facts.event_source,
+        "eventSource": s3_event_source(call, facts) if facts.form is Form.S3 else facts.event_source,
         "eventName": facts.event_name,
         "awsRegion": rules.region(call.operation.service.name, call.region),
         "sourceIPAddress": identity.invoked_by if identity.is_service else call.request.source_ip,
@@ -174,7 +182,7 @@ def _request_id(call: ApiCall, outcome: Outcome) -> str:
 
 def _resources(call: ApiCall, outcome: Outcome, facts: OperationFacts, recipient: Recipient) -> list[dict[str, str]]:
     if facts.form is Form.S3:
-        return s3_resources(call, recipient.resource_account)
+        return s3_resources(call, facts, recipient.resource_account)
     return named_resources(call, outcome, facts.resources, recipient.resource_account or recipient.account_id)
 
 

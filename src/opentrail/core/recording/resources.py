@@ -13,6 +13,7 @@ from opentrail.core.recording.rules import ResourceRule
 from opentrail.core.wire.calls import ApiCall, Outcome
 
 _RESULT = "result"
+_ANY, _KEYS = "*", "#"  # a member of any name; the keys of a map
 
 
 def named_resources(call: ApiCall, outcome: Outcome, rules: Iterable[ResourceRule], owner: str) -> list[dict[str, str]]:
@@ -22,7 +23,7 @@ def named_resources(call: ApiCall, outcome: Outcome, rules: Iterable[ResourceRul
         if rule.on_success and outcome.result is None:
             continue
         for path in rule.values:
-            found = [_resource(call, rule, value, owner) for value in _values(call, outcome, path)]
+            found = [_resource(call, rule, value, owner) for value in dict.fromkeys(_values(call, outcome, path))]
             if any(found):
                 resources.extend(resource for resource in found if resource)
                 break
@@ -42,14 +43,18 @@ def told_values(call: ApiCall, outcome: Outcome, said: Mapping[str, str]) -> dic
 
 
 def _values(call: ApiCall, outcome: Outcome, path: tuple[str, ...]) -> list[str]:
-    """The texts that a member holds: one, or those of a list."""
-    value: Any = call.parameters
+    """The texts that a member holds: one, or those of a list; lists on the way are passed through."""
+    values: list[Any] = [call.parameters]
     if path[0] == _RESULT:
-        value, path = outcome.result, path[1:]
+        values, path = [outcome.result], path[1:]
     for name in path:
-        value = value.get(name) if isinstance(value, Mapping) else None
-    items = value if isinstance(value, list) else [value]
-    return [item for item in items if isinstance(item, str) and item]
+        within = [each for each in values if isinstance(each, Mapping)]
+        values = []
+        for each in within:
+            inside = list(each) if name == _KEYS else list(each.values()) if name == _ANY else [each.get(name)]
+            for found in inside:
+                values += found if isinstance(found, list) else [found]
+    return [value for value in values if isinstance(value, str) and value]
 
 
 def _resource(call: ApiCall, rule: ResourceRule, value: str, owner: str) -> dict[str, str]:

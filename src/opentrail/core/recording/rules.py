@@ -15,6 +15,7 @@ from typing import Any
 
 from opentrail.core.errors import FormatError
 from opentrail.core.recording.adjustments import RESPONSE, Adjustment, adjustment
+from opentrail.core.recording.composed import ComposedMember, parse_composed
 from opentrail.core.recording.unlisted import SCALARS, unlisted_input
 from opentrail.core.wire.model import ServiceModel, Shape
 
@@ -75,6 +76,7 @@ class OperationFacts:
     tables: Mapping[str, Any]  # the form's own
     additional: Mapping[str, str]  # of additionalEventData: a member's name -> its text, or where that is told
     arn_member: str  # of responseElements: where the ARN of the first resource stands, "" where it does not
+    composed: tuple[ComposedMember, ...]  # of requestParameters: what the service makes of others
     unlisted: Shape | None  # the input of an operation that the service's model does not have
 
 
@@ -103,6 +105,7 @@ class ServiceRules:
     unlisted: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     additional: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     arn_members: Mapping[str, str] = field(default_factory=dict)
+    composed: Mapping[str, tuple[ComposedMember, ...]] = field(default_factory=dict)
     tables: Mapping[str, Any] = field(default_factory=dict)  # the service's form's own
 
     def facts(self, service: ServiceModel, operation: str, read_prefixes: tuple[str, ...]) -> OperationFacts:
@@ -144,6 +147,7 @@ class ServiceRules:
             tables=self.tables,
             additional=self.additional.get(operation) or self.additional.get("*") or {},
             arn_member=self.arn_members.get(operation, ""),
+            composed=self.composed.get(operation, ()),
             unlisted=unlisted_input(service, operation, self.unlisted[operation])
             if operation in self.unlisted
             else None,
@@ -369,6 +373,7 @@ _SERVICE_KEYS: Mapping[str, tuple[str, Callable[[str, Any], Any]]] = {
     "resources": ("resources", _resources),
     "additionalEventData": ("additional", lambda place, value: _by_operation(place, value, _text_map)),
     "respondsWithArn": ("arn_members", _text_map),
+    "composedMembers": ("composed", parse_composed),
     "tables": ("tables", _mapping),
     "unlistedOperations": ("unlisted", _unlisted),
 }

@@ -4,19 +4,23 @@
 is ``""``) and the ``x-amz-`` headers that shape the call; an XML body stands under its root's name, a bucket's policy
 as the object that it is.  What authenticates a request (signature, credential, token, one-time code) and what encrypts
 an object (customer keys) is never recorded; which headers and bodies are not is a table (``record_rules/s3.json``).
-Source: CloudTrail records of S3 as real trails hold them; S3 user guide, "Amazon S3 CloudTrail events".
+Calls on directory buckets (``name--zone--x-s3``) are those of another source, ``s3express.amazonaws.com``.
+Source: CloudTrail records of S3 as real trails hold them; S3 user guide, "Amazon S3 CloudTrail events", "CloudTrail log
+file examples for directory buckets".
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
 from opentrail.core.errors import FormatError
 from opentrail.core.recording import sent_xml
+from opentrail.core.recording.elements import ElementWriter
 from opentrail.core.recording.redaction import collect_texts
-from opentrail.core.recording.rules import OperationFacts
+from opentrail.core.recording.rules import OMITTED, OperationFacts
 from opentrail.core.wire import codec_json
 from opentrail.core.wire.calls import ApiCall, Outcome
 from opentrail.core.wire.model import Operation
@@ -30,6 +34,15 @@ _SECRET_QUERY = frozenset(
 _CHECKSUM = "x-amz-checksum-"
 _CUSTOMER_KEY = "server-side-encryption-customer-key"
 _COPY_SOURCE = "x-amz-copy-source"
+_ENCRYPTION = "x-amz-server-side-encryption"
+_CUSTOMER_ALGORITHM = f"{_ENCRYPTION}-customer-algorithm"
+#: How an object was encrypted, as ``SSEApplied`` calls it.
+_APPLIED = {"AES256": "SSE_S3", "aws:kms": "SSE_KMS", "aws:kms:dsse": "DSSE_KMS"}
+_DIRECTORY_SUFFIX = "--x-s3"
+_DIRECTORY_SOURCE = "s3express.amazonaws.com"
+_DIRECTORY_OPERATIONS = frozenset({"CreateSession", "ListDirectoryBuckets"})
+_ACCESS_POINT = re.compile(r"(?P<name>[a-z0-9-]+)-(?P<account>[0-9]{12})\.s3-accesspoint[.-]")
+_ACCESS_POINT_ARN = re.compile(r"arn:aws[a-z-]*:s3:[a-z0-9-]*:(?P<account>[0-9]{12}):accesspoint/(?P<name>[a-z0-9-]+)")
 _OWN_NAMES = ("bucketName", "Host", "key")
 _POLICY_OPERATION = "PutBucketPolicy"
 _MAX_BODY_BYTES = 256 * 1024  # a larger body cannot stand in a record
@@ -78,10 +91,17 @@ def _shown_headers(call: ApiCall, tables: Mapping[str, Any], hidden: list[str]) 
 
 
 def s3_response_elements(
-    call: ApiCall, outcome: Outcome, _facts: OperationFacts, _hidden: list[str]
-) -> dict[str, str] | None:
-    """``responseElements``: the ``x-amz-`` headers of an object write's answer; bucket operations have none."""
+    call: ApiCall, outcome: Outcome, facts: OperationFacts, hidden: list[str]
+) -> dict[str, Any] | None:
+    """``responseElements``: the ``x-amz-`` headers of an object write's answer; bucket operations have none.
+
+    Of a read that is recorded with its answer (a session's credentials) the members, but no secret.
+    """
     operation = call.operation
+    if facts.read_only and operation.output is not None:
+        writer = ElementWriter(replacement=OMITTED, hidden=hidden)
+        inside = {name: member for name, member in operation.output.members.items() if not member.location}
+        return writer.write_members(inside, outcome.result or {})
     told: dict[str, str] | None = operation.compiled.get("recorded-headers")
     if told is None:
         told = operation.compiled["recorded-headers"] = _recorded_headers(operation)
@@ -110,18 +130,61 @@ def _recorded_headers(operation: Operation) -> dict[str, str]:
     return told
 
 
-def s3_resources(call: ApiCall, owner: str) -> list[dict[str, str]]:
-    """``resources``: the object, where the call names one, its bucket with its owner, a copy's source."""
+def s3_event_source(call: ApiCall, facts: OperationFacts) -> str:
+    """``eventSource``: of calls on directory buckets another one."""
+    if call.operation.service.name == "s3" and (
+        call.operation.name in _DIRECTORY_OPERATIONS or bucket_and_key(call)[0].endswith(_DIRECTORY_SUFFIX)
+    ):
+        return _DIRECTORY_SOURCE
+    return facts.event_source
+
+
+def s3_additional(call: ApiCall, elements: Any) -> dict[str, str]:
+    """What ``additionalEventData`` tells of an object that was written, and of a directory bucket's zone.
+
+    ``SSEApplied`` begins ``Default_`` where the bucket's default decided (S3 user guide, "Default encryption FAQ").
+    """
+    told: dict[str, str] = {}
+    answered: Mapping[str, Any] = elements if isinstance(elements, Mapping) else {}
+    algorithm = answered.get(_ENCRYPTION)
+    if _CUSTOMER_ALGORITHM in answered:
+        told["SSEApplied"] = "SSE_C"
+    elif algorithm in _APPLIED:
+        default = "" if _ENCRYPTION in call.request.headers else "Default_"
+        told["SSEApplied"] = default + _APPLIED[algorithm]
+    bucket, _ = bucket_and_key(call)
+    if bucket.endswith(_DIRECTORY_SUFFIX):
+        told["availabilityZone"] = bucket.removesuffix(_DIRECTORY_SUFFIX).rpartition("--")[2]
+    return told
+
+
+def s3_resources(call: ApiCall, facts: OperationFacts, owner: str) -> list[dict[str, str]]:
+    """``resources``: the object, its bucket with its owner, a copy's source.
+
+    A data event that names no object is about all that are in the bucket: their ARNs' beginning is told.
+    """
     bucket, key = bucket_and_key(call)
+    access_point = _ACCESS_POINT.match(call.request.host) or _ACCESS_POINT_ARN.fullmatch(bucket)
+    if access_point is not None:  # which bucket is behind it, the call does not tell
+        account, name = access_point["account"], access_point["name"]
+        arn = f"arn:aws:s3:{call.region}:{account}:accesspoint/{name}"
+        return [{"accountId": account, "type": "AWS::S3::AccessPoint", "ARN": arn}]
     if not bucket:
         return []
-    arn = f"arn:aws:s3:::{bucket}"
-    bucket_resource = {"accountId": owner, "type": "AWS::S3::Bucket", "ARN": arn}
+    if bucket.endswith(_DIRECTORY_SUFFIX):
+        kind = "S3Express"
+        arn = f"arn:aws:s3express:{call.region}:{owner or call.account_id}:bucket/{bucket}"
+        resource = {"accountId": owner, "type": "AWS::S3Express::DirectoryBucket", "ARN": arn}
+    else:
+        kind, arn = "S3", f"arn:aws:s3:::{bucket}"
+        resource = {"accountId": owner, "type": "AWS::S3::Bucket", "ARN": arn}
     if not owner:
-        del bucket_resource["accountId"]
-    if not key:
-        return [bucket_resource]
-    return [{"type": "AWS::S3::Object", "ARN": f"{arn}/{key}"}, bucket_resource, *_copied(call)]
+        del resource["accountId"]
+    if not key and not facts.is_data:
+        return [resource]
+    if not key or kind == "S3Express":
+        return [{"type": f"AWS::{kind}::Object", "ARNPrefix": f"{arn}/"}, resource]
+    return [{"type": "AWS::S3::Object", "ARN": f"{arn}/{key}"}, resource, *_copied(call)]
 
 
 def _copied(call: ApiCall) -> list[dict[str, str]]:

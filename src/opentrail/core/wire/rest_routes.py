@@ -29,25 +29,21 @@ class Template:
     required_query: frozenset[str]
     required_headers: frozenset[str]
     order: int  # place in the model
+    full_rank: tuple[int, ...]  # where everything that is required is there
 
     def rank(self, query: Mapping[str, str], headers: Headers) -> tuple[int, ...] | None:
         """How well the template fits a request whose path it fits (larger is better); ``None`` if it does not."""
         for name, value in self.literals.items():
             if name not in query or value not in (None, query[name]):
                 return None
-        needed = len(self.required_query) + len(self.required_headers)
         missing = 0
-        if needed:
-            missing += sum(name not in query for name in self.required_query)
-            missing += sum(name not in headers for name in self.required_headers)
-        complete = not missing
-        return (
-            len(self.literals),
-            complete,
-            needed if complete else -missing,
-            not self.operation.deprecated,
-            -self.order,
-        )
+        for name in self.required_query:
+            missing += name not in query
+        for name in self.required_headers:
+            missing += name not in headers
+        if not missing:
+            return self.full_rank
+        return (len(self.literals), False, -missing, *self.full_rank[3:])
 
 
 @dataclass(slots=True)
@@ -58,7 +54,7 @@ class _Node:
     label: _Node | None = None
     greedy: _Node | None = None
     templates: list[Template] = field(default_factory=list)
-    plain: list[Template] = field(default_factory=list)  # those without query literals
+    plain: list[Template] = field(default_factory=list)  # those that a request without a query may mean
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +87,8 @@ class Router:
             template = _template(operation, segments, literals, order)
             _insert(self._roots.setdefault(operation.http_method, _Node()), segments, template)
         self.sub_resources = frozenset(bare)
+        for root in self._roots.values():
+            _find_plain(root)
 
     def match(self, method: str, path: str, query: Mapping[str, str], headers: Headers) -> Match | None:
         """The best template for a request, or ``None``; ``path`` is raw, ``query`` maps names to first values."""
@@ -131,18 +129,36 @@ def _literals(query: str) -> dict[str, str | None]:
 def _template(operation: Operation, segments: list[str], literals: Mapping[str, str | None], order: int) -> Template:
     shape = operation.input
     required = {name: shape.members[name] for name in shape.required if name in shape.members} if shape else {}
+    in_query = frozenset(
+        member.wire_name(name) for name, member in required.items() if member.location == "querystring"
+    )
+    in_headers = frozenset(
+        member.wire_name(name).lower() for name, member in required.items() if member.location == "header"
+    )
     return Template(
         operation=operation,
         labels=tuple(segment[1:-1].rstrip("+") for segment in segments if segment[:1] == "{"),
         literals=literals,
-        required_query=frozenset(
-            member.wire_name(name) for name, member in required.items() if member.location == "querystring"
-        ),
-        required_headers=frozenset(
-            member.wire_name(name).lower() for name, member in required.items() if member.location == "header"
-        ),
+        required_query=in_query,
+        required_headers=in_headers,
         order=order,
+        full_rank=(len(literals), True, len(in_query) + len(in_headers), not operation.deprecated, -order),
     )
+
+
+def _find_plain(node: _Node) -> None:
+    """Fill in ``plain`` for ``node`` and all below it.
+
+    A template that lacks a query parameter comes behind one that lacks nothing: where there is one that never does,
+    those that require any are out of the running.
+    """
+    plain = [template for template in node.templates if not template.literals]
+    if any(not (template.required_query or template.required_headers) for template in plain):
+        plain = [template for template in plain if not template.required_query]
+    node.plain = plain
+    for child in (*node.literal.values(), node.label, node.greedy):
+        if child is not None:
+            _find_plain(child)
 
 
 def _insert(node: _Node, segments: list[str], template: Template) -> None:
@@ -154,8 +170,6 @@ def _insert(node: _Node, segments: list[str], template: Template) -> None:
         else:
             node.label = node = node.label or _Node()
     node.templates.append(template)
-    if not template.literals:
-        node.plain.append(template)
 
 
 _LITERAL, _LABEL, _GREEDY = 2, 1, 0

@@ -194,7 +194,9 @@ def _identify_rpc(asked: _Asked, names: tuple[str, ...], catalog: Catalog, proto
 def _identify_action(asked: _Asked, action: re.Match[str], names: tuple[str, ...], catalog: Catalog) -> Route:
     operation_name, version = action.group(1), _VERSION.search(action.string)
     versioned = catalog.by_version(version.group(1)) if version else ()
-    chosen = tuple(name for name in names if name in versioned) or names or versioned
+    chosen = names
+    if len(names) != 1:
+        chosen = tuple(name for name in names if name in versioned) or names or versioned
     for name in chosen:
         service = catalog.service(name)
         operation = service.operations.get(operation_name)
@@ -207,7 +209,10 @@ def _identify_action(asked: _Asked, action: re.Match[str], names: tuple[str, ...
 
 
 def _form_protocol(protocols: Collection[str]) -> str:
-    return next((protocol for protocol in protocols if protocol in _FORM), "")
+    for protocol in protocols:
+        if protocol in _FORM:
+            return protocol
+    return ""
 
 
 def _identify_rest(asked: _Asked, names: tuple[str, ...], catalog: Catalog) -> Route:

@@ -21,7 +21,8 @@ DEFAULT_DOMAINS = ("localhost", "amazonaws.com", "amazonaws.com.cn")
 #: What stands before a domain suffix: perhaps a bucket, then an S3 endpoint's own labels.
 _REGION = "[a-z]{2,}(?:-[a-z]+)+-[0-9]+"
 _ENDPOINT = re.compile(
-    rf"(?:(.+)\.)?s3(?:-(?:accelerate|fips|object-lambda|accesspoint|outposts|external-1|{_REGION}))*"
+    rf"(?:(.+)\.)?(?:s3(?:-(?:accelerate|fips|object-lambda|accesspoint|outposts|external-1|{_REGION}))*"
+    r"|s3express(?:-fips)?-[a-z0-9-]+)"
     rf"(?:\.(?:dualstack|{_REGION}))*"
 )
 _ADDRESS = re.compile(r"[0-9.]+|\[?[0-9a-f:.]*:[0-9a-f:.]*\]?")

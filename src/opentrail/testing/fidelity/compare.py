@@ -1,13 +1,17 @@
-"""What differs between a real record and ours, in the four columns that the report has.
+"""What differs between a real record and ours, in the columns that the report has.
 
 Equal are values that AWS hid, whatever it wrote in their place, and dates, with Java's comma behind the year or without
 and to the second; what is not compared cannot be on the wire: ids, addresses, the caller.
+
+``resources`` and ``additionalEventData`` are for information: what they tell is often known to the service alone.  Of
+resources the types and the ARNs are compared, in any order and whatever account and region they name; of additional
+data the names, and those texts that no call makes up.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -21,6 +25,7 @@ PLACEHOLDERS = frozenset(
     {
         "***",
         "****",
+        "**********",
         "***OMITTED***",
         "<sensitiveDataRemoved>",
         "HIDDEN_DUE_TO_SECURITY_REASONS",
@@ -37,6 +42,16 @@ class Column(StrEnum):
     RESPONSE = "responseElements"
     ERROR = "error"
     READ_ONLY = "readOnly"
+    RESOURCES = "resources"
+    ADDITIONAL = "additionalEventData"
+
+
+JUDGED = (Column.REQUEST, Column.RESPONSE, Column.ERROR, Column.READ_ONLY)
+INFORMATIVE = tuple(column for column in Column if column not in JUDGED)
+
+#: Of ``additionalEventData``: what a rebuilt call does not have (no TLS, no host of AWS's), and whose values differ.
+_NOT_SENT = frozenset({"CipherSuite", "cipherSuite", "x-amz-id-2", "xAmzId2"})
+_MADE_UP = frozenset({"bytesTransferredIn", "bytesTransferredOut", "grantId", "keyMaterialId", "SID"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +70,7 @@ def compared_columns(real: Record) -> list[Column]:
         columns.append(Column.ERROR)
     if isinstance(real.get("readOnly"), bool):
         columns.append(Column.READ_ONLY)
-    return columns
+    return columns + [column for column in INFORMATIVE if real.get(column.value)]
 
 
 def differences(real: Record, ours: Record) -> list[Difference]:
@@ -63,8 +78,9 @@ def differences(real: Record, ours: Record) -> list[Difference]:
     found = []
     for column in compared_columns(real):
         names = ("errorCode", "errorMessage") if column is Column.ERROR else (column.value,)
+        prepare = _PREPARED.get(column, lambda value: value)
         for name in names:
-            pairs = _walk(real.get(name), ours.get(name), name)
+            pairs = _walk(prepare(real.get(name)), prepare(ours.get(name)), name)
             found += [Difference(column=column, path=path, how=how) for path, how in pairs]
     return found
 
@@ -82,6 +98,27 @@ def _walk(real: Any, ours: Any, path: str) -> Iterator[tuple[str, str]]:
         yield path, "absent"
     elif _plain(real) != _plain(ours) or type(_plain(real)) is not type(_plain(ours)):
         yield path, "differs"
+
+
+def _resources(told: Any) -> dict[str, dict[str, str]]:
+    """Each resource by its ARN, without the account and the region that only this record has."""
+    found = {}
+    for each in filter(lambda item: isinstance(item, dict), told if isinstance(told, list) else ()):
+        name = next((key for key in each if key.lower() in ("arn", "arnprefix")), "")
+        parts = str(each.get(name, "")).split(":", 5)
+        parts[3:5] = ["" for _ in parts[3:5]]
+        kind = {"type": each["type"]} if each.get("type") else {}
+        found[":".join(parts)] = kind | {"named": name.lower()}
+    return found
+
+
+def _additional(told: Any) -> dict[str, Any]:
+    if not isinstance(told, Mapping):
+        return {}
+    return {name: "(any)" if name in _MADE_UP else value for name, value in told.items() if name not in _NOT_SENT}
+
+
+_PREPARED: Mapping[Column, Callable[[Any], Any]] = {Column.RESOURCES: _resources, Column.ADDITIONAL: _additional}
 
 
 def _plain(value: Any) -> Any:

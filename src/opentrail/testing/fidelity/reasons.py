@@ -48,11 +48,6 @@ _REASONS = (
         text="the header of another operation (CreateDistribution): an update's answer has none",
     ),
     Reason(
-        event="lambda UpdateFunctionCode.*",
-        path=r"requestParameters\.fullyQualifiedArn",
-        text="what the service made of the function's name, in its own words",
-    ),
-    Reason(
         event="lambda UpdateFunctionConfiguration.*",
         path=r".*\.uncompressedCodeSize",
         text="in the service's own model alone: it is in no answer",
@@ -121,6 +116,76 @@ _REASONS = (
         event="ec2 CreateTrafficMirrorSession",
         path=r"responseElements\..*\.virtualNetworkId",
         text="AWS's guide has digits in quotes, as one record tells it; the WSDL's type is a number",
+    ),
+    Reason(
+        event="s3 .*",
+        path=r"requestParameters(\.(host|Host|acl|policy|versioning|x-amz-acl|VersioningConfiguration))?",
+        text="records of 2018 and 2019 have a list of texts for each parameter, and host with a small letter",
+    ),
+    Reason(
+        event="s3express .*",
+        path=r"requestParameters\.(session|x-amz-checksum-mode|x-amz-sdk-checksum-algorithm)",
+        text="told of directory buckets other than of all others; AWS's guide alone shows it",
+    ),
+    Reason(
+        event="s3express CreateSession",
+        path=r"requestParameters\.[hH]ost|responseElements",
+        text="AWS's guide writes the host both ways; a session's credentials are rebuilt from no record",
+    ),
+    Reason(
+        event="kms Decrypt",
+        path=r"requestParameters\.encryptionAlgorithm",
+        text="records have it since the end of 2019",
+    ),
+    Reason(
+        event="(rds|neptune) .*",
+        path=r"responseElements\.httpEndpointEnabled",
+        text="records of 2023 have it, older ones do not yet",
+    ),
+    Reason(
+        event="athena StartQueryExecution",
+        path=r"requestParameters\.queryString",
+        text="a query may hold anything: AWS's guide hides it, a record of 2022 shows it",
+    ),
+    Reason(
+        event="bedrock UpdateGuardrail",
+        path=r"requestParameters\.blocked\w+Messaging",
+        text="the model calls it sensitive, so it is hidden; one record leaves it out where the name is hidden",
+    ),
+    Reason(
+        event="gamelift CreateFleet",
+        path=r"requestParameters\.eC2InboundPermissions.*",
+        text="the model calls it sensitive by now; the record is of 2015",
+    ),
+    Reason(
+        event="workmail CreateUser",
+        path=r"requestParameters\.displayName",
+        text="the model calls it sensitive by now; the record is of 2017",
+    ),
+    Reason(
+        event="lex CreateBotAlias",
+        path=r".*\.botAliasLocaleSettingsMap",
+        text="the name in AWS's guide; no model has it",
+    ),
+    Reason(
+        event="eks CreateCluster",
+        path=r".*\.clusterName",
+        text="the preview's name of 2018; no model has it any more",
+    ),
+    Reason(
+        event="rekognition CreateStreamProcessor",
+        path=r"responseElements",
+        text="AWS's guide of 2018 begins the name with a capital, in a service that writes none",
+    ),
+    Reason(
+        event="servicequotas .*",
+        path=r".*\.desiredValue",
+        text="AWS's guide writes 10 for a number that other services' records have as 10.0",
+    ),
+    Reason(
+        event="cloud9 CreateEnvironmentSSH",
+        path=r"requestParameters|responseElements",
+        text="AWS's own console calls it; no SDK's model has the operation: nothing but its name is recorded",
     ),
     Reason(
         event="ssm SendCommand",

@@ -34,6 +34,8 @@ from opentrail.testing.rebuilt_call import RebuiltCall, scalar_text
 Parameters = dict[str, Any]
 
 _REQUEST_ID = "11111111-2222-4333-8444-555555555555"
+_S3_SOURCES = frozenset({"s3.amazonaws.com", "s3express.amazonaws.com"})
+_RESULT = "result"  # in a rule of resources: the answer
 _NOTHING_FITS, _VERSION_FITS = 10, 2
 
 
@@ -67,7 +69,7 @@ class Rebuilder:
     def rebuild(self, record: Record) -> Rebuilt | None:
         """The call behind ``record``; ``None`` where no model has its operation."""
         source = record["eventSource"]
-        if source == "s3.amazonaws.com":
+        if source in _S3_SOURCES:
             service = self._catalog.service("s3control" if is_s3_control(record) else "s3")
             call = rebuild_s3(record, service, self._rules)
             return Rebuilt(service=service, call=call) if call is not None else None
@@ -163,6 +165,7 @@ class Rebuilder:
         asked = record.get("requestParameters") or {}
         parameters = _REQUESTS[facts.form](operation, facts, asked)
         result = _result(operation, facts, record.get("responseElements"))
+        _tell_resources(operation, facts, result, record)
         fit = len(parameters) + len(result) - (_NOTHING_FITS if asked and not parameters else 0)
         if facts.api_version and record.get("apiVersion") == facts.api_version:
             fit += _VERSION_FITS
@@ -260,6 +263,20 @@ def _result(operation: Operation, facts: OperationFacts, told: Any) -> Parameter
     result = read_members(members, told, name_of, output.required)
     _plant(output, result, facts.hidden_response)
     return result
+
+
+def _tell_resources(operation: Operation, facts: OperationFacts, result: Parameters, record: Record) -> None:
+    """The ARNs of ``resources`` that the answer told, also where it is not recorded (the key of a ciphertext)."""
+    told = {each.get("type", ""): each.get("ARN") for each in record.get("resources") or () if isinstance(each, dict)}
+    members = operation.output.members if operation.output is not None else {}
+    for rule in facts.resources:
+        for path in rule.values:
+            if len(path) == 2 and path[0] == _RESULT and path[1] in members and told.get(rule.type):
+                result.setdefault(path[1], told[rule.type])
+    for name, place in facts.additional.items():
+        member = place.removeprefix("{result.").removesuffix("}")
+        if place != member and member in members and name in (record.get("additionalEventData") or {}):
+            result.setdefault(member, record["additionalEventData"][name])
 
 
 def _fault(operation: Operation, record: Record) -> ServiceFault | None:

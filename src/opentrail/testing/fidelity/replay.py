@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Any, Protocol
 from uuid import uuid4
 
 from opentrail.core.errors import ServiceFault
-from opentrail.core.http import Headers, HttpRequest
+from opentrail.core.http import Headers, HttpRequest, HttpResponse
 from opentrail.core.identity import root_identity
 from opentrail.core.recording import Recipient, build_event
 from opentrail.core.recording.rules import RecordRules
@@ -25,6 +26,7 @@ from opentrail.core.wire.calls import ApiCall, WireAnswer
 from opentrail.core.wire.protocols import parse_request
 from opentrail.core.wire.responses import parse_response
 from opentrail.core.wire.routing import Route, Scope, identify
+from opentrail.server.call_records import transferred
 from opentrail.server.catalog import BotocoreCatalog
 from opentrail.server.config import Settings
 from opentrail.server.execution import unknown_operation
@@ -55,7 +57,7 @@ class InProcess:
     def replay(self, rebuilt: Rebuilt) -> dict[str, Any]:
         """The record of the call, made again."""
         call, service = rebuilt.call, rebuilt.service
-        headers = Headers(call.headers)
+        headers = Headers((*call.headers, ("authorization", "AWS4-HMAC-SHA256")))
         request = HttpRequest(method=call.method, path=call.path, query=call.query, headers=headers)
         scope = Scope(signing_name=service.signing_name, region=REGION)
         route = identify(request, call.body, scope, self._catalog)
@@ -72,6 +74,9 @@ class InProcess:
             raw_body=call.body,
         )
         outcome = parse_response(route, answer.status, answer.headers, answer.body)
+        if service.signing_name == "s3":
+            response = HttpResponse(status=answer.status, headers=answer.headers.pairs, body=answer.body)
+            outcome = replace(outcome, additional=transferred(made, len(call.body), response))
         return dict(build_event(made, outcome, self._rules, Recipient(account_id=ACCOUNT)).record)
 
     @staticmethod
