@@ -7,11 +7,15 @@
 # the second account's folder and nothing else; a user of the second account may assume it.  Every step is printed, every
 # refusal is asked for, and at the end the trails say who did what.  The exit code is 0 when each step ended as it should.
 #
-# OPENTRAIL and AWS name the two commands where they are not on the PATH.
+# OPENTRAIL and AWS name the two commands where they are neither on the PATH nor in .venv (`make demo` puts both there).
 set -euo pipefail
 
+PATH=$PATH:$(cd "$(dirname "$0")/.." && pwd)/.venv/bin
 OPENTRAIL=${OPENTRAIL:-opentrail}
 AWS=${AWS:-aws}
+for command in "$OPENTRAIL" "$AWS"; do
+    command -v "$command" > /dev/null || { echo "$command is not here: \`make demo\` installs what this needs" >&2; exit 2; }
+done
 BUCKET=company-trails
 PREFIX=audit
 REGION=eu-central-1

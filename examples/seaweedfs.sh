@@ -8,13 +8,18 @@
 # files say what was done, and validate-logs that nobody changed them.  The exit code is 0 when each step ended as it
 # should.
 #
-# OPENTRAIL, AWS and WEED name the three commands where they are not on the PATH.
+# OPENTRAIL, AWS and WEED name the three commands where they are neither on the PATH nor in .venv (`make test` puts all
+# three there).
 set -euo pipefail
 
+PATH=$PATH:$(cd "$(dirname "$0")/.." && pwd)/.venv/bin
 OPENTRAIL=${OPENTRAIL:-opentrail}
 AWS=${AWS:-aws}
 WEED=${WEED:-weed}
 PYTHON=${PYTHON:-python3}
+for command in "$OPENTRAIL" "$AWS" "$WEED" "$PYTHON"; do
+    command -v "$command" > /dev/null || { echo "$command is not here: \`make test\` installs what this needs" >&2; exit 2; }
+done
 LOGS=trail-logs
 REGION=eu-central-1
 
