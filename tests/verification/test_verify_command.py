@@ -258,7 +258,7 @@ def test_what_the_verdict_does_not_speak_of_stands_beside_it(trail: SampleTrail,
     folder = lay(trail.objects)
     words = (folder, "--public-keys", keys, "--account-id", "111122223333")
     *_, stopped, asked, verdict = verify(*words).stdout.splitlines()
-    assert stopped.startswith("not recorded: 1 spans, together 2.9 hours")
+    assert stopped.startswith("not recorded: 1 span of 2.9 hours")
     assert asked.startswith("not asked: whether digests after 2024-05-08T08:28:05Z were removed")
     assert verdict.startswith("VALID")
     assert "not asked" not in verify(*words, "--expect-until", "2024-05-08T08:00:00").stdout

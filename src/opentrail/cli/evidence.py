@@ -90,13 +90,13 @@ def _pack(packing: Packing, output: Path, *, is_forced: bool, is_shown: bool) ->
 
 
 def _tell(result: VerifyResult, output: Path) -> None:
-    from opentrail.core.findings import RULES, Concern  # noqa: PLC0415  not for --help
+    from opentrail.core.findings import RULES, Concern, counted  # noqa: PLC0415  not for --help
 
     digests = sum(chain.digests.valid for chain in result.chains)
     log_files = sum(chain.log_files.valid for chain in result.chains)
     print(
-        f"{output}: {output.stat().st_size:,} bytes, {len(result.chains)} chains, {digests:,} digests and "
-        f"{log_files:,} log files that are as delivered"
+        f"{output}: {output.stat().st_size:,} bytes, {counted(len(result.chains), 'chain')}, "
+        f"{counted(digests, 'digest')} and {counted(log_files, 'log file')} as delivered"
     )
     for code, count in sorted(result.findings.items()):
         if RULES[code].concern is not Concern.NOTE:

@@ -243,8 +243,12 @@ def _leave_checkpoint(verification: Verification, path: Path, how: str) -> None:
     checkpoint = verification.checkpoint()
     if not checkpoint.finished and not checkpoint.partial:
         return  # too little was done to go on from
-    with replaced(path) as file:
-        file.write(encode_checkpoint(checkpoint))
+    try:
+        with replaced(path) as file:
+            file.write(encode_checkpoint(checkpoint))
+    except StoreError as error:  # what ended it is to be told, not this
+        print(f"opentrail verify: {how}; it cannot go on later: {error}", file=sys.stderr)
+        return
     print(f"opentrail verify: {how}; the same command with --resume goes on ({path})", file=sys.stderr)
 
 

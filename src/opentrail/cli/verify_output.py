@@ -25,6 +25,7 @@ from opentrail.verification.result import (
     Verdict,
     VerifyResult,
     finding_document,
+    reservations,
     result_document,
 )
 
@@ -36,7 +37,7 @@ _SENTENCES: Final = {
     Verdict.VALID: "VALID: all that the digests name is here, as it was delivered",
     Verdict.TAMPERED: "TAMPERED: something here is not what was delivered",
     Verdict.INCOMPLETE: "INCOMPLETE: something is missing, or is vouched for by nobody",
-    Verdict.NOT_CHECKED: "NOT CHECKED: something could not be looked at",
+    Verdict.NOT_CHECKED: "NOT CHECKED: something could not be looked at, or nothing of a chain could be proven",
 }
 _HINT: Final = (
     "AWSLogs/ must lie in it, or below; --trail-arn, --account-id, --region, --start and --end leave others out"
@@ -128,17 +129,8 @@ def progress_line(progress: Progress, seconds: float) -> str:
 
 
 def _reservations(result: VerifyResult, *, is_end_asked: bool) -> Iterator[str]:
-    """What the verdict does not speak of: time that no digest covers, and digests that could not be proven."""
-    unproven = sum(chain.digests.unchecked for chain in result.chains)
-    stopped = [span for chain in result.chains for span in chain.stopped]
-    unexamined = result.findings.get(FindingCode.GAP_UNEXAMINED, 0)
-    if unproven:
-        yield f"not proven: {unproven} digests, of which the copy has lost the signature, and the log files they name"
-    if stopped:
-        hours = sum((span.end - span.start).total_seconds() for span in stopped) / 3600
-        yield f"not recorded: {len(stopped)} spans, together {hours:,.1f} hours, in which no digests were made"
-    if unexamined:
-        yield f"not explained: {unexamined} of these, as the records that would say why were not read"
+    """What the verdict does not speak of."""
+    yield from reservations(result)
     ends = [chain.covered.end for chain in result.chains if chain.covered]
     if ends and not is_end_asked:
         yield f"not asked: whether digests after {format_time(min(ends))} were removed (--end, --expect-until)"

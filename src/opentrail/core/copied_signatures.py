@@ -4,8 +4,9 @@ Rules (a plain copy of a bucket's files, as ``aws s3 sync`` leaves it, has the m
 
 * A digest's signature is its successor's ``previousDigestSignature``.  When it verifies, the digest is proven, whoever
   says it: nobody without the key can make one that does.
-* When it does not, the digest is accused if its successor is proven.  If the successor is not, nobody knows which of
-  the two is damaged, and the digest is one without a signature.
+* When it does not, the digest is accused if its successor is proven.  If the successor is accused itself, the digest
+  is one without a signature.  If the successor is without one, nobody knows which of the two is damaged, but that one
+  is: a warning says so, which speaks against the integrity of the chain.
 * A digest that no other follows (the newest of a chain, or the one before a missing digest) has none.  That accuses
   nobody: a warning says so, and what it names stays unproven.
 * Digests come in byte order of their keys and leave in it.  Memory: the ``_MOST_OPEN`` latest that are undecided.
@@ -60,7 +61,7 @@ class CopiedSignatures:
             return
         self._open.append(reading)
         if len(self._open) > _MOST_OPEN:
-            yield decide(self._open.popleft(), None)
+            yield _doubt(self._open.popleft())
 
     def _settle(self, newest: DigestReading) -> Iterator[DigestReading]:
         """``newest`` is decided, and with it those before it that it contradicts, each by its successor."""
@@ -69,7 +70,8 @@ class CopiedSignatures:
         while self._open:
             successor, reading = settled[-1], self._open.pop()
             link = successor.digest.previous if successor.digest and successor.is_trusted else None
-            settled.append(decide(reading, link.signature if link else None))
+            is_in_doubt = successor.public_key is not None  # it is without a signature, and contradicts the digest
+            settled.append(_doubt(reading) if is_in_doubt else decide(reading, link.signature if link else None))
         yield from reversed(settled)
 
 
@@ -85,3 +87,9 @@ def decide(reading: DigestReading, signature: str | None) -> DigestReading:
     message = "no digest that follows it holds its signature, and the copy has lost the metadata where it stood"
     lost = found(FindingCode.DIGEST_SIGNATURE_LOST, reading.text, message)
     return replace(reading, findings=(lost,))
+
+
+def _doubt(reading: DigestReading) -> DigestReading:
+    """``reading``, which an unproven successor contradicts."""
+    message = "the digest that follows it holds another signature, and has itself none that proves it"
+    return replace(reading, findings=(found(FindingCode.DIGEST_SIGNATURE_DISPUTED, reading.text, message),))

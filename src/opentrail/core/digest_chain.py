@@ -25,7 +25,7 @@ from opentrail.core.copied_signatures import decide
 from opentrail.core.digests import Digest, PreviousDigest
 from opentrail.core.errors import FormatError
 from opentrail.core.events import format_time
-from opentrail.core.findings import Finding, FindingCode, found
+from opentrail.core.findings import Finding, FindingCode, counted, found
 from opentrail.core.layout import DigestKey, TrailFolder, parse_digest_key
 from opentrail.core.log_folder import Hole
 from opentrail.core.object_checks import DigestReading
@@ -279,7 +279,7 @@ class BackfillChain:
 
 def _prove_backfill(text: str, digest: Digest) -> Iterator[Finding | ProvenDigest]:
     count = len(digest.log_files)
-    message = f"names {count} log files that came too late for the digest of their hour"
+    message = f"names {counted(count, 'log file')} that came too late for the digest of their hour"
     yield found(FindingCode.BACKFILL_DIGEST, text, message, count=str(count))
     yield ProvenDigest(key=text, digest=digest)
 

@@ -43,6 +43,7 @@ class FindingCode(StrEnum):
     DIGEST_UNSIGNED = "digest-unsigned"  # its metadata hold no signature
     DIGEST_SIGNATURE_INVALID = "digest-signature-invalid"
     DIGEST_SIGNATURE_LOST = "digest-signature-lost"  # the copy has no metadata, and no later digest holds its signature
+    DIGEST_SIGNATURE_DISPUTED = "digest-signature-disputed"  # the same, and the next one, unproven, contradicts it
     DIGEST_ALGORITHM = "digest-algorithm"  # not SHA256withRSA
     DIGEST_KEY_UNKNOWN = "digest-key-unknown"  # no public key with the fingerprint that it names
     DIGEST_KEY_NOT_VALID = "digest-key-not-valid"  # signed by a key that was not valid at its end time
@@ -106,6 +107,7 @@ RULES: Final[Mapping[FindingCode, Rule]] = {
     FindingCode.DIGEST_UNSIGNED: _FORGED,
     FindingCode.DIGEST_SIGNATURE_INVALID: _FORGED,
     FindingCode.DIGEST_SIGNATURE_LOST: _LOOK,
+    FindingCode.DIGEST_SIGNATURE_DISPUTED: Rule(Severity.WARNING, Concern.INTEGRITY),  # this one, or the next
     FindingCode.DIGEST_ALGORITHM: _FORGED,
     FindingCode.DIGEST_KEY_UNKNOWN: _FORGED,
     FindingCode.DIGEST_KEY_NOT_VALID: Rule(Severity.WARNING, Concern.INTEGRITY),
@@ -173,6 +175,11 @@ def found(code: FindingCode, key: str, message: str, **details: str) -> Finding:
     return Finding(
         code=code, key=key, message=shorten(message), details={name: shorten(text) for name, text in details.items()}
     )
+
+
+def counted(number: int, noun: str) -> str:
+    """``number`` of what ``noun`` (singular) names, in words for people: "1 digest", "2,000 digests"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def shorten(text: str) -> str:

@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from opentrail.core.errors import FormatError
-from opentrail.core.findings import Finding, FindingCode, found
+from opentrail.core.findings import Finding, FindingCode, counted, found
 from opentrail.core.layout import Folder, LogKeyPattern, LogKind, parse_log_key
 from opentrail.core.shared_folders import UnnamedLogs
 
@@ -119,12 +119,12 @@ class LogFolder:
                 yield from self._report(key)
         if newer:
             newer.sort()
-            message = f"{len(newer)} log files are newer than the newest digest: the next one should name them"
+            message = f"{counted(len(newer), 'log file')} newer than the newest digest: to be named by the next one"
             details = {"count": str(len(newer)), "first": newer[0], "last": newer[-1]}
             yield found(FindingCode.LOG_FILES_NOT_YET_NAMED, newer[0], message, **details)
         self._waiting.clear()
         if self._of_others:
-            message = f"{self._of_others} log files stand in no digest of this trail, but others share the folder"
+            message = f"{counted(self._of_others, 'log file')} in no digest of this trail, but others share the folder"
             first, last = self._others
             details = {"count": str(self._of_others), "first": first, "last": last}
             yield found(FindingCode.LOG_FILES_OF_OTHER_TRAIL, first, message, **details)

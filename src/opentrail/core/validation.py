@@ -29,7 +29,7 @@ from opentrail.core.digest_chain import BackfillChain, ChainScope, DigestChain, 
 from opentrail.core.digests import Digest, DigestedLogFile
 from opentrail.core.errors import FormatError
 from opentrail.core.events import format_time
-from opentrail.core.findings import Finding, FindingCode, found
+from opentrail.core.findings import Finding, FindingCode, counted, found
 from opentrail.core.layout import DigestKey, TrailFolder, digest_day_prefix, digest_prefix, parse_digest_key
 from opentrail.core.log_folder import Hole, LogFolder
 from opentrail.core.logging_changes import LoggingHistory
@@ -212,7 +212,7 @@ class ChainValidator:
             message = "the copy has lost the metadata: each signature was taken from the digest that follows"
             yield found(FindingCode.METADATA_LOST, folder, message)
         if self._empty_count:
-            message = f"{self._empty_count} digests name no log file: in their hours none was delivered"
+            message = f"{counted(self._empty_count, 'digest')} without a log file: none was delivered in that time"
             details = {"count": str(self._empty_count), "first": self._empty[0], "last": self._empty[-1]}
             yield found(FindingCode.DIGESTS_EMPTY, folder, message, **details)
 

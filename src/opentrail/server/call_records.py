@@ -97,16 +97,16 @@ def transferred(call: ApiCall, received: int, response: HttpResponse, passed: in
     ``received`` are those of the request's body; ``passed`` those of an answer that was relayed.
     """
     request = call.request
-    signed_in_header = "authorization" in request.headers
+    is_signed = not call.identity.is_anonymous
     data: dict[str, Any] = {}
-    if not call.identity.is_anonymous:
+    if is_signed:
         is_old = is_query_signed(request) or request.headers.get("authorization").startswith("AWS ")
         data["SignatureVersion"] = "SigV2" if is_old else "SigV4"
     if request.tls is not None:
         data["CipherSuite"] = request.tls.cipher_suite
     data["bytesTransferredIn"] = received
-    if not call.identity.is_anonymous:
-        data["AuthenticationMethod"] = "AuthHeader" if signed_in_header else "QueryString"
+    if is_signed:
+        data["AuthenticationMethod"] = "AuthHeader" if "authorization" in request.headers else "QueryString"
     host_id = response.header("x-amz-id-2")
     if host_id:
         data["x-amz-id-2"] = host_id

@@ -293,7 +293,7 @@ class Forward:
         told = answered_request_id(outcome.answer) if outcome.answer is not None else ""
         request_id = told if _REQUEST_ID.fullmatch(told) else ""
         kept = [pair for pair in kept_headers(answer.headers, _NOT_SENT_ON) if pair[1].isprintable()]
-        if not _REQUEST_ID_HEADERS.intersection(headers.names()):
+        if _REQUEST_ID_HEADERS.isdisjoint(headers.names()):
             name = "x-amz-request-id" if self.route.service.signing_name == "s3" else "x-amzn-requestid"
             kept.append((name, request_id or call.request_id))
         if "content-length" in headers and (stream is not None or self.sent.method == "HEAD"):

@@ -130,14 +130,24 @@ class _Page:
 class _Connection(asyncio.Protocol):
     """One client; its requests come one after the other."""
 
-    def __init__(self, bucket: StaticBucket, delay_seconds: float) -> None:
+    def __init__(self, bucket: StaticBucket, delay_seconds: float, open_now: set[_Connection]) -> None:
         self._bucket = bucket
         self._delay_seconds = delay_seconds
+        self._open_now = open_now
         self._data = b""
 
     def connection_made(self, transport: Any) -> None:  # uvloop's is no asyncio.Transport by its class
         """Keep the way back."""
         self._transport = transport
+        self._open_now.add(self)
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        """The client, or ``abort``, has ended it."""
+        self._open_now.discard(self)
+
+    def abort(self) -> None:
+        """End it."""
+        self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
         """Answer each request that is whole."""
@@ -206,13 +216,23 @@ class Serving:
 
     server: asyncio.Server
     port: int
+    connections: set[_Connection]  # that are open
+
+    async def end(self) -> None:
+        """Close the socket and what is open."""
+        self.server.close()
+        while self.connections:
+            for connection in tuple(self.connections):
+                connection.abort()
+            await asyncio.sleep(0)
 
 
 async def serve(bucket: StaticBucket, port: int = 0, *, delay_seconds: float = 0.0) -> Serving:
     """Serve ``bucket`` on 127.0.0.1, in this event loop; each answer waits ``delay_seconds`` for its first byte."""
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: _Connection(bucket, delay_seconds), "127.0.0.1", port)
-    return Serving(server, server.sockets[0].getsockname()[1])
+    connections: set[_Connection] = set()
+    server = await loop.create_server(lambda: _Connection(bucket, delay_seconds, connections), "127.0.0.1", port)
+    return Serving(server, server.sockets[0].getsockname()[1], connections)
 
 
 @contextmanager
@@ -225,7 +245,7 @@ def serving(bucket: StaticBucket, *, delay_seconds: float = 0.0) -> Iterator[str
     try:
         yield f"http://127.0.0.1:{served.port}"
     finally:
-        loop.call_soon_threadsafe(served.server.close)
+        asyncio.run_coroutine_threadsafe(served.end(), loop).result(30)
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()

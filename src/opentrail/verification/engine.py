@@ -40,7 +40,7 @@ from opentrail.verification.source import TrailSource
 from opentrail.verification.tally import ChainTally, ChangedMeanwhile, OnFinding
 from opentrail.verification.worker_processes import GrowingChecks, ProcessChecks, can_fork, open_checks
 
-_READERS: Final = 32  # threads that list and read digests ahead, where a source answers after a while
+_READERS: Final = 32  # threads, at most, that list and read digests ahead, where a source answers after a while
 _CHAINS_AT_ONCE: Final = 8  # there, too
 _STOP_SECONDS: Final = 0.2  # how soon a wait hears of ``stop``
 

@@ -24,6 +24,10 @@ EXPLANATIONS: Final[Mapping[FindingCode, str]] = {
     FindingCode.DIGEST_SIGNATURE_LOST: (
         "The copy was made without metadata, and no later digest repeats this one's signature, so it cannot be proven."
     ),
+    FindingCode.DIGEST_SIGNATURE_DISPUTED: (
+        "The copy was made without metadata, and the digest that follows, which cannot be proven either, repeats "
+        "another signature than this one's: one of the two was changed."
+    ),
     FindingCode.DIGEST_ALGORITHM: "The digest names another signature algorithm than the one that is used for digests.",
     FindingCode.DIGEST_KEY_UNKNOWN: "The digest names a signing key that is not among the public keys given.",
     FindingCode.DIGEST_KEY_NOT_VALID: "The digest is signed with a key that was not in use at the time it speaks of.",

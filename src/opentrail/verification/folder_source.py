@@ -4,7 +4,8 @@ Rules:
 
 * In a bucket of the local store names are escaped and metadata lie beside the data (``stores.local_names``,
   ``stores.local_sidecars``); in a plain copy a name is a key's component as it is, and there are no metadata.  The
-  first folder that holds files says which it is.
+  metadata of a single digest make it a store, so that no file which is put or taken away turns the accusation of a
+  digest into a signature that a copy has lost: for that, whoever tampers must remove the metadata of all.
 * No symbolic link below the root is followed, whatever a digest or a listing says: every folder is opened from the one
   above it.  A link, a pipe or a device is listed like a file, and is not there when it is read.
 """
@@ -21,13 +22,15 @@ from pathlib import Path
 from typing import Final
 
 from opentrail.core.errors import ConfigError, NoSuchObject, StoreError
+from opentrail.core.layout import LogKind
 from opentrail.stores.local_names import FILE, META, WORK_FOLDER, EntryKind, format_path, parse_name, sidecar_path
 from opentrail.stores.local_sidecars import decode_sidecar, foreign_entry, mark_of, match_entry
 from opentrail.verification.source import ObjectTooLarge, SourceObject, user_metadata
 
 _PIECE_BYTES: Final = 1024 * 1024
 _FOLDERS_OPEN: Final = 64  # a thread's: the log and digest folders of a few days
-_LOOKED_AT: Final = 64  # folders, to find the first that holds files
+_LOOKED_AT: Final = 64  # folders of log files, for metadata where those of digests have none
+_LOG_FOLDERS: Final = frozenset(LogKind)
 _FILE_FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # a pipe must not hold the reader
 _FOLDER_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _SIDECAR_BYTES: Final = 256 * 1024
@@ -116,23 +119,22 @@ class FolderSource:
         self._folders().clear()
 
     def _is_store(self) -> bool:
-        """Whether the first folder that holds files holds metadata too."""
+        """Whether metadata lie beside anything but log files, or in the first folders of these."""
         waiting = [self._root]
-        for _ in range(_LOOKED_AT):
-            if not waiting:
-                return False
-            folder = waiting.pop()
+        log_folders: list[str] = []
+        left = _LOOKED_AT
+        while waiting or (log_folders and left):
+            is_log_folder = not waiting
+            left -= is_log_folder
             try:
-                with os.scandir(folder) as entries:
-                    found = list(entries)
+                with os.scandir((waiting or log_folders).pop()) as entries:
+                    for entry in entries:
+                        if entry.name.endswith(META):
+                            return True
+                        if entry.name != WORK_FOLDER and entry.is_dir(follow_symlinks=False):
+                            (log_folders if is_log_folder or entry.name in _LOG_FOLDERS else waiting).append(entry.path)
             except OSError:
-                continue
-            if any(entry.name.endswith(META) for entry in found):
-                return True
-            if any(entry.is_file(follow_symlinks=False) for entry in found):
-                return False
-            folders = sorted(entry.path for entry in found if entry.is_dir(follow_symlinks=False))
-            waiting += [path for path in folders if not path.endswith("/" + WORK_FOLDER)]
+                continue  # whoever lists it is told
         return False
 
     def _find_path(self, key: str) -> str:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from queue import SimpleQueue
+from functools import partial
 from typing import Final, NamedTuple, Protocol
 
 from opentrail.core.digests import DigestedLogFile
@@ -21,6 +21,7 @@ from opentrail.core.findings import Finding, FindingCode, found
 from opentrail.core.gzip_member import AT_ONCE_BYTES
 from opentrail.core.logging_changes import TrailChange
 from opentrail.core.object_checks import LogFileReading, read_changes, read_log_file
+from opentrail.verification.read_ahead import ReadingThreads
 from opentrail.verification.source import TrailSource
 
 BATCH_FILES: Final = 32
@@ -104,17 +105,14 @@ class InlineChecks:
 
 
 class ThreadChecks:
-    """So many at once as the source can answer, in threads that end with the process."""
+    """Up to ``threads`` log files at once."""
 
     def __init__(self, source: TrailSource, threads: int) -> None:
         self._sources = Sources(source)
-        self._tasks: SimpleQueue[tuple[_ThreadBatch, int] | None] = SimpleQueue()
         self._state = threading.Condition()
         self._under_way = 0  # log files of batches that are not at their end
         self._most = 2 * threads
-        self._threads = [threading.Thread(target=self._work, daemon=True) for _ in range(threads)]
-        for thread in self._threads:
-            thread.start()
+        self._threads = ReadingThreads(threads)
 
     def submit(self, tasks: tuple[LogFileTask, ...], done: OnChecked) -> None:
         """Give a batch to the threads."""
@@ -123,7 +121,7 @@ class ThreadChecks:
             self._under_way += len(tasks)
         batch = _ThreadBatch(tasks, done)
         for number in range(len(tasks)):
-            self._tasks.put((batch, number))
+            self._threads.put(partial(self._check, batch, number))
 
     def finish(self) -> None:
         """Wait for the threads."""
@@ -131,22 +129,19 @@ class ThreadChecks:
             self._state.wait_for(lambda: not self._under_way)
 
     def close(self) -> None:
-        """Let the threads go when they have done what they are at."""
-        for _ in self._threads:
-            self._tasks.put(None)
+        """Let the threads go when they have done what was asked for."""
+        self._threads.close()
 
-    def _work(self) -> None:
-        while (given := self._tasks.get()) is not None:
-            batch, number = given
-            result: _Checked | StoreError
-            try:
-                result = check_task(self._sources, batch.tasks[number])
-            except StoreError as error:
-                result = error
-            if batch.put(number, result):
-                with self._state:
-                    self._under_way -= len(batch.tasks)
-                    self._state.notify_all()
+    def _check(self, batch: _ThreadBatch, number: int) -> None:
+        result: _Checked | StoreError
+        try:
+            result = check_task(self._sources, batch.tasks[number])
+        except StoreError as error:
+            result = error
+        if batch.put(number, result):
+            with self._state:
+                self._under_way -= len(batch.tasks)
+                self._state.notify_all()
 
 
 class _ThreadBatch:

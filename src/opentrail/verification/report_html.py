@@ -13,12 +13,12 @@ from html import escape
 from typing import Final
 
 from opentrail.core.events import format_time
-from opentrail.core.findings import RULES, Concern, FindingCode, Severity
+from opentrail.core.findings import RULES, Concern, FindingCode, Severity, counted
 from opentrail.core.layout import TrailFolder
 from opentrail.core.public_keys import PublicKey
 from opentrail.verification.explanations import EXPLANATIONS
 from opentrail.verification.finding_log import FindingLog, ReportContext
-from opentrail.verification.result import ChainSummary, ObjectCounts, Verdict, VerifyResult
+from opentrail.verification.result import ChainSummary, ObjectCounts, Verdict, VerifyResult, reservations
 from opentrail.verification.timeline import Mark, Unit, rows_of, unit_for
 
 _MOST_CELLS: Final = 30_000
@@ -107,11 +107,16 @@ def _verdict(result: VerifyResult) -> Iterator[str]:
     yield f"{_VERDICTS[verdict]}</div>\n<table>\n"
     for concern, name, good, bad in _ASPECTS:
         count = sum(n for code, n in result.findings.items() if RULES[code].concern is concern)
-        said = good if not count else f"{count:,} finding{'s' if count > 1 else ''} of what is {bad}."
+        said = good if not count else f"{counted(count, 'finding')} of what is {bad}."
         if verdict is Verdict.NOT_CHECKED and not result.chains:
             said = "Nothing was checked."
         yield f"<tr><th>{name}</th><td>{said}</td></tr>\n"
     yield "</table>\n"
+    reserved = list(reservations(result))
+    if reserved:
+        yield "<p>The verdict does not speak of what is</p>\n<ul>\n"
+        yield from (f"<li>{_text(text)}</li>\n" for text in reserved)
+        yield "</ul>\n"
 
 
 def _subject(result: VerifyResult, context: ReportContext) -> Iterator[str]:

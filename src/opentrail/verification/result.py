@@ -6,14 +6,14 @@ is its code's ``Concern``.  ``docs/verify.md``, "JSON" describes the form.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
 
 from opentrail.core.events import format_time
-from opentrail.core.findings import RULES, Concern, Finding, FindingCode
+from opentrail.core.findings import RULES, Concern, Finding, FindingCode, counted
 from opentrail.core.layout import TrailFolder
 
 EXIT_VALID: Final = 0
@@ -88,8 +88,10 @@ class ChainSummary:
 
     @property
     def verdict(self) -> Verdict:
-        """The worst that was found."""
-        return verdict_of(self.findings)
+        """The worst that was found; where nothing was found and no digest is proven, nothing was checked."""
+        verdict = verdict_of(self.findings)
+        is_unproven = self.digests.unchecked > 0 and self.digests.valid == 0
+        return Verdict.NOT_CHECKED if verdict is Verdict.VALID and is_unproven else verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,12 +109,31 @@ class VerifyResult:
     @property
     def verdict(self) -> Verdict:
         """The worst that was found; nothing to verify is nothing verified."""
-        return verdict_of(self.findings) if self.chains or self.findings else Verdict.NOT_CHECKED
+        verdict = verdict_of(self.findings) if self.chains or self.findings else Verdict.NOT_CHECKED
+        is_valid = verdict is Verdict.VALID and all(chain.verdict is Verdict.VALID for chain in self.chains)
+        return verdict if is_valid or verdict is not Verdict.VALID else Verdict.NOT_CHECKED
 
     @property
     def exit_code(self) -> int:
         """0 valid, 1 tampered or incomplete, 2 could not be checked."""
         return EXIT_CODES[self.verdict]
+
+
+def reservations(result: VerifyResult) -> Iterator[str]:
+    """What the verdict does not speak of: digests that could not be proven, and time that none covers."""
+    unproven = sum(chain.digests.unchecked for chain in result.chains)
+    stopped = [span for chain in result.chains for span in chain.stopped]
+    unexamined = result.findings.get(FindingCode.GAP_UNEXAMINED, 0)
+    if unproven:
+        digests, names = counted(unproven, "digest"), "it names" if unproven == 1 else "they name"
+        yield f"not proven: {digests}, of which the copy has lost the signature, and the log files {names}"
+    if stopped:
+        hours = sum((span.end - span.start).total_seconds() for span in stopped) / 3600
+        spans = counted(len(stopped), "span") + (" of" if len(stopped) == 1 else ", together")
+        yield f"not recorded: {spans} {hours:,.1f} hours, in which no digests were made"
+    if unexamined:
+        gaps = counted(unexamined, "gap")
+        yield f"not explained: {gaps} between digests, as the records that would say why were not read"
 
 
 def finding_document(finding: Finding) -> dict[str, Any]:
@@ -137,6 +158,7 @@ def result_document(result: VerifyResult) -> dict[str, Any]:
         "seconds": round(result.seconds, 3),
         "verdict": result.verdict.value,
         "exitCode": result.exit_code,
+        "reservations": list(reservations(result)),
         "findings": _findings_document(result.findings),
         "chains": [chain_document(chain) for chain in result.chains],
     }

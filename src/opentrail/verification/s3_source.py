@@ -21,7 +21,7 @@ from opentrail.verification.http_connection import HttpAnswer, Origin
 from opentrail.verification.s3_settings import AwsSettings
 from opentrail.verification.source import ObjectTooLarge, SourceObject, user_metadata
 
-_READS_AT_ONCE: Final = 72  # in a process: two of them make 7,000 reads a second of 20 ms each
+_READS_AT_ONCE: Final = 72  # at most, in a process: two of them make 7,000 reads a second of 20 ms each
 _MOST_LISTING_BYTES: Final = 16 * 1024 * 1024  # a page of 1,000 keys of 1,024 bytes, each byte escaped
 _MOST_REDIRECTS: Final = 3
 _MOST_EMPTY_PAGES: Final = 1000  # in a row: a bucket may have as many deleted versions

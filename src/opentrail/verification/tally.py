@@ -32,6 +32,8 @@ _DIGEST_ACCUSED: Final = frozenset(
     code for code, rule in RULES.items() if code.startswith("digest-") and rule.severity is Severity.ERROR
 ) - {FindingCode.DIGEST_MISSING}
 
+_DIGEST_UNPROVEN: Final = frozenset({FindingCode.DIGEST_SIGNATURE_LOST, FindingCode.DIGEST_SIGNATURE_DISPUTED})
+
 
 class ChangedMeanwhile(Exception):  # noqa: N818  not a failure: the chain is begun anew
     """The digests do not say what they said when the checkpoint was made."""
@@ -257,7 +259,7 @@ class ChainTally:
         self.moved.add(finding)
         if code is FindingCode.DIGEST_MISSING:
             self._digests_missing.add(finding.key)
-        elif code is FindingCode.DIGEST_SIGNATURE_LOST:
+        elif code in _DIGEST_UNPROVEN:
             self._digests_unchecked += 1
         elif code in _DIGEST_ACCUSED:
             self._accused.add(finding.key)

@@ -19,7 +19,7 @@ from opentrail.core.recording.attributes import attribute_parameters, attribute_
 from opentrail.core.recording.ec2 import ec2_request_parameters, ec2_response_elements
 from opentrail.core.recording.elements import ElementWriter, recorded_name
 from opentrail.core.recording.redaction import collect_texts
-from opentrail.core.recording.rules import Form, OperationFacts, RecordRules
+from opentrail.core.recording.rules import Form, OperationFacts
 from opentrail.core.recording.s3 import s3_request_parameters, s3_response_elements
 from opentrail.core.wire.binding import input_binding
 from opentrail.core.wire.calls import ApiCall, Outcome
@@ -33,9 +33,8 @@ _KEEP_REFUSED = frozenset({Form.EC2, Form.S3, Form.WIRE})
 Parameters = dict[str, Any] | None
 
 
-def request_parameters(call: ApiCall, outcome: Outcome, rules: RecordRules, hidden: list[str]) -> Any:
+def request_parameters(call: ApiCall, outcome: Outcome, facts: OperationFacts, hidden: list[str]) -> Any:
     """``requestParameters``; the texts of what is hidden are added to ``hidden``."""
-    facts = rules.facts(call.operation.service, call.operation.name)
     named = _REQUESTS[facts.form](call, facts, hidden)
     if facts.request is not None:
         named = facts.request.apply(named)
@@ -45,10 +44,9 @@ def request_parameters(call: ApiCall, outcome: Outcome, rules: RecordRules, hidd
     return None if refused and facts.form not in _KEEP_REFUSED else named or None
 
 
-def response_elements(call: ApiCall, outcome: Outcome, rules: RecordRules, hidden: list[str]) -> Any:
+def response_elements(call: ApiCall, outcome: Outcome, facts: OperationFacts, hidden: list[str]) -> Any:
     """``responseElements``; the texts of what is hidden are added to ``hidden``."""
     operation = call.operation
-    facts = rules.facts(operation.service, operation.name)
     if not facts.responds or (facts.form is Form.ATTRIBUTES and facts.is_data):
         return None
     if outcome.fault is not None:
@@ -68,9 +66,9 @@ def response_elements(call: ApiCall, outcome: Outcome, rules: RecordRules, hidde
     return named or None
 
 
-def untold_texts(call: ApiCall, rules: RecordRules) -> list[str]:
+def untold_texts(call: ApiCall, facts: OperationFacts) -> list[str]:
     """The texts of parameters that no record of the operation tells, secret or not: no error message may tell them."""
-    facts, shape = rules.facts(call.operation.service, call.operation.name), call.operation.input
+    shape = call.operation.input
     if shape is None:
         return []
     if facts.form is Form.ATTRIBUTES and facts.is_data:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from opentrail.core.errors import ServiceFault
@@ -34,6 +36,7 @@ MAX_ELEMENTS_BYTES = 100 * 1024  # requestParameters, responseElements, serviceE
 MAX_ADDITIONAL_BYTES = 28 * 1024
 MAX_TEXT_BYTES = 1024  # userAgent, errorCode, errorMessage, requestID
 MAX_EVENT_BYTES = 256 * 1024
+_MAX_CHARACTER_BYTES = 4  # of UTF-8
 
 OUTCOME_UNKNOWN = "OutcomeUnknown"  # errorCode after a crash between a call's intent and its event
 
@@ -48,8 +51,8 @@ def build_event(call: ApiCall, outcome: Outcome, rules: RecordRules, recipient: 
     if facts.unlisted is not None:
         call = replace(call, parameters=unlisted_parameters(call, facts.unlisted))
     hidden: list[str] = []
-    parameters = request_parameters(call, outcome, rules, hidden)
-    elements = response_elements(call, outcome, rules, hidden)
+    parameters = request_parameters(call, outcome, facts, hidden)
+    elements = response_elements(call, outcome, facts, hidden)
 
     def tell(text: str, ending: str = "") -> str:
         """A text that others wrote: scrubbed before it is cut, so that no half of a secret stays at its end."""
@@ -61,7 +64,7 @@ def build_event(call: ApiCall, outcome: Outcome, rules: RecordRules, recipient: 
         if code == ACCESS_DENIED:
             record["eventName"] = facts.denied_event_name
         if outcome.fault.message and not tells_error_as_response(operation, facts):
-            message = scrub_text(outcome.fault.message, untold_texts(call, rules))
+            message = scrub_text(outcome.fault.message, untold_texts(call, facts))
             record["errorMessage"] = tell(message, _CUT_MESSAGE)
     resources = _resources(call, outcome, facts, recipient)
     record["requestParameters"] = parameters
@@ -96,13 +99,19 @@ def _head(call: ApiCall, facts: OperationFacts, rules: RecordRules, tell: Callab
     return {
         "eventVersion": EVENT_VERSION,
         "userIdentity": describe_identity(identity),
-        "eventTime": format_time(call.now),
+        "eventTime": _format_second(int(call.now.timestamp())),
         "eventSource": s3_event_source(call, facts) if facts.form is Form.S3 else facts.event_source,
         "eventName": facts.event_name,
         "awsRegion": rules.region(call.operation.service.name, call.region),
         "sourceIPAddress": identity.invoked_by if identity.is_service else call.request.source_ip,
         "userAgent": _user_agent(call, facts.form, tell),
     }
+
+
+@lru_cache(maxsize=64)
+def _format_second(seconds: int) -> str:
+    """``eventTime``, written once for all calls of a second; ``seconds`` since 1970."""
+    return format_time(datetime.fromtimestamp(seconds, UTC))
 
 
 def _tls_details(call: ApiCall, tell: Callable[[str], str]) -> dict[str, dict[str, str]]:
@@ -202,6 +211,8 @@ def _user_agent(call: ApiCall, form: Form, tell: Callable[[str], str]) -> str:
 
 def _cut(text: str, ending: str = "") -> str:
     """At most 1 KB of UTF-8, whole characters; ``ending`` stands in place of what is cut."""
+    if len(text) <= MAX_TEXT_BYTES // _MAX_CHARACTER_BYTES:
+        return text
     data = text.encode(errors="replace")
     size = MAX_TEXT_BYTES - bool(ending)
     return text if len(data) <= MAX_TEXT_BYTES else data[:size].decode(errors="ignore") + ending

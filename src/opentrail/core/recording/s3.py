@@ -12,7 +12,7 @@ file examples for directory buckets".
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
@@ -77,7 +77,6 @@ def _shows_body(operation: Operation, tables: Mapping[str, Any]) -> bool:
 
 def _shown_headers(call: ApiCall, tables: Mapping[str, Any], hidden: list[str]) -> dict[str, str]:
     left_out = tables.get("headersNotShown", ())
-    prefixes = tuple(name[:-1] for name in left_out if name.endswith("*"))
     secret = tables.get("secretHeaders", ())
     shown: dict[str, str] = {}
     for name, value in call.request.headers:
@@ -85,9 +84,14 @@ def _shown_headers(call: ApiCall, tables: Mapping[str, Any], hidden: list[str]) 
             continue
         if name in secret or _CUSTOMER_KEY in name:
             collect_texts(value, hidden)
-        elif name not in left_out and not name.startswith(prefixes):
+        elif name not in left_out and not _is_begun(name, left_out):
             shown[name] = value
     return shown
+
+
+def _is_begun(name: str, patterns: Iterable[str]) -> bool:
+    """Whether one of ``patterns`` is the beginning of ``name`` and a ``*``."""
+    return any(name.startswith(each[:-1]) for each in patterns if each.endswith("*"))
 
 
 def s3_response_elements(
@@ -139,13 +143,13 @@ def s3_event_source(call: ApiCall, facts: OperationFacts) -> str:
     return facts.event_source
 
 
-def s3_additional(call: ApiCall, elements: Any) -> dict[str, str]:
+def s3_additional(call: ApiCall, elements: Mapping[str, Any] | None) -> dict[str, str]:
     """What ``additionalEventData`` tells of an object that was written, and of a directory bucket's zone.
 
     ``SSEApplied`` begins ``Default_`` where the bucket's default decided (S3 user guide, "Default encryption FAQ").
     """
     told: dict[str, str] = {}
-    answered: Mapping[str, Any] = elements if isinstance(elements, Mapping) else {}
+    answered: Mapping[str, Any] = elements or {}
     algorithm = answered.get(_ENCRYPTION)
     if _CUSTOMER_ALGORITHM in answered:
         told["SSEApplied"] = "SSE_C"
@@ -189,8 +193,11 @@ def s3_resources(call: ApiCall, facts: OperationFacts, owner: str) -> list[dict[
 
 def _copied(call: ApiCall) -> list[dict[str, str]]:
     """The object that a copy is made of; none where it is named through an access point."""
-    source = call.request.headers.get(_COPY_SOURCE).partition("?")[0]
-    bucket, _, key = unquote(source, errors="replace").removeprefix("/").partition("/")
+    source = call.request.headers.get(_COPY_SOURCE)
+    if not source:
+        return []
+    path = unquote(source.partition("?")[0], errors="replace")
+    bucket, _, key = path.removeprefix("/").partition("/")
     if not key or ":" in bucket:
         return []
     return [{"type": "AWS::S3::Object", "ARN": f"arn:aws:s3:::{bucket}/{key}"}]

@@ -138,14 +138,15 @@ def identify(
     asked = _Asked(request=request, body=body, scope=scope, domains=s3_domains)
     names = _candidates(asked, catalog)
     headers = request.headers
-    if names != ("s3",):
-        if "smithy-protocol" in headers:
-            return _identify_rpc(asked, names, catalog, "smithy-rpc-v2-cbor")
-        if "x-amz-target" in headers:
-            return _identify_rpc(asked, names, catalog, "json")
-        action = None if _are_rest(names, catalog) else asked.action()
-        if action is not None:
-            return _identify_action(asked, action, names, catalog)
+    if names == ("s3",):
+        return _identify_s3(asked, catalog.service("s3"))
+    if "smithy-protocol" in headers:
+        return _identify_rpc(asked, names, catalog, "smithy-rpc-v2-cbor")
+    if "x-amz-target" in headers:
+        return _identify_rpc(asked, names, catalog, "json")
+    action = None if _are_rest(names, catalog) else asked.action()
+    if action is not None:
+        return _identify_action(asked, action, names, catalog)
     return _identify_rest(asked, names, catalog)
 
 
@@ -192,10 +193,11 @@ def _identify_rpc(asked: _Asked, names: tuple[str, ...], catalog: Catalog, proto
 
 
 def _identify_action(asked: _Asked, action: re.Match[str], names: tuple[str, ...], catalog: Catalog) -> Route:
-    operation_name, version = action.group(1), _VERSION.search(action.string)
-    versioned = catalog.by_version(version.group(1)) if version else ()
+    operation_name = action.group(1)
     chosen = names
     if len(names) != 1:
+        version = _VERSION.search(action.string)
+        versioned = catalog.by_version(version.group(1)) if version else ()
         chosen = tuple(name for name in names if name in versioned) or names or versioned
     for name in chosen:
         service = catalog.service(name)
@@ -223,8 +225,6 @@ def _identify_rest(asked: _Asked, names: tuple[str, ...], catalog: Catalog) -> R
         protocol = catalog.protocols(names[0])[0] if names else ""
         return _without_operation(asked, "", names, catalog, protocol)
     request = asked.request
-    if rest[0].name == "s3":
-        return _identify_s3(asked, rest[0])
     query = _query_names(request.query)
     best: tuple[ServiceModel, Match] | None = None
     for service in rest:

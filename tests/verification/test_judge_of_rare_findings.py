@@ -1,0 +1,290 @@
+"""What unmodified ``aws cloudtrail validate-logs`` makes of what the tamper matrix does not make: docs/findings.md's
+last column for stolen keys, bombs, copies without metadata, buckets that are not at hand."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import re
+import subprocess
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from threading import Event
+
+import pytest
+
+from opentrail.core.digests import MAX_DIGEST_BYTES, Digest, SignedDigest, decode_digest, sign_digest
+from opentrail.core.findings import FindingCode, Severity
+from opentrail.core.layout import digest_prefix, format_digest_key, parse_digest_key
+from opentrail.core.object_checks import MAX_CHECKED_BYTES
+from opentrail.core.public_keys import PublicKey
+from opentrail.testing.aws_cli import require_aws
+from opentrail.testing.sample_trail import (
+    BUCKET,
+    FOLDER,
+    REGION,
+    START,
+    TRAIL,
+    TRAIL_ARN,
+    Objects,
+    SampleTrail,
+    store_of,
+)
+from opentrail.testing.static_bucket import StaticBucket, serving
+from opentrail.verification.one_chain import validate_chain
+from opentrail.verification.source import SourceObject, user_metadata
+
+HOUR = timedelta(hours=1)
+JUDGE = Path(__file__).parents[1] / "faults" / "judge.py"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """A trail, and what each of the two says of it: ours the codes that accuse or warn, the judge's the objects."""
+
+    objects: Objects
+    ours: frozenset[tuple[FindingCode, str]]
+    accused: frozenset[str] = frozenset()
+    status: int = 0
+    says: str = ""
+    public_keys: tuple[PublicKey, ...] = ()
+    start: datetime = START + 36 * HOUR  # twelve hours before the end
+
+
+def _digest(objects: Objects, key: str) -> Digest:
+    return decode_digest(gzip.decompress(objects[key][0]))
+
+
+def _object(signed: SignedDigest, metadata: dict[str, str]) -> tuple[bytes, dict[str, str]]:
+    return signed.data(), {**metadata, **{f"x-amz-meta-{name}": text for name, text in signed.metadata().items()}}
+
+
+def _resigned(trail: SampleTrail, key: str, **changes: object) -> Objects:
+    """The trail with the digest at ``key`` changed and signed again, with the stolen key."""
+    digest = replace(_digest(trail.objects, key), **changes)  # type: ignore[arg-type]  # as the test says
+    return {**trail.objects, key: _object(sign_digest(digest, trail.signer.sign), trail.objects[key][1])}
+
+
+def _times_contradict(trail: SampleTrail) -> Case:
+    newest = trail.digests[-1]
+    objects = _resigned(trail, newest, end_time=_digest(trail.objects, newest).end_time - HOUR)
+    return Case(objects=objects, ours=frozenset({(FindingCode.DIGEST_TIMES_CONTRADICT, newest)}))
+
+
+def _ends_before_it_begins(trail: SampleTrail) -> Case:
+    newest = trail.digests[-1]
+    objects = _resigned(trail, newest, start_time=_digest(trail.objects, newest).end_time + HOUR)
+    return Case(objects=objects, ours=frozenset({(FindingCode.DIGEST_TIMES_CONTRADICT, newest)}))
+
+
+def _forked_backfill(trail: SampleTrail) -> Case:
+    last = trail.backfills[-1]
+    name = parse_digest_key(last)
+    text = format_digest_key(replace(name, end_time=name.end_time + HOUR))
+    forged = replace(_digest(trail.objects, last), key=text, end_time=name.end_time + HOUR)
+    objects = {**trail.objects, text: _object(sign_digest(forged, trail.signer.sign), trail.objects[last][1])}
+    code = FindingCode.DIGEST_NOT_IN_CHAIN
+    return Case(objects=objects, ours=frozenset({(code, last), (code, text)}))
+
+
+def _key_not_valid(trail: SampleTrail, *, start: datetime, accused: frozenset[str]) -> Case:
+    """The second key ends an hour after its first digest, the digests go on."""
+    first, second = trail.public_keys()
+    signed = [key for key in trail.digests if _digest(trail.objects, key).public_key_fingerprint == second.fingerprint]
+    ended = parse_digest_key(signed[0]).end_time + timedelta(minutes=30)
+    late = {key for key in signed if parse_digest_key(key).end_time > ended}
+    late |= {trail.backfills[-1]} if parse_digest_key(trail.backfills[-1]).end_time > ended else set()
+    return Case(
+        objects=trail.objects,
+        ours=frozenset((FindingCode.DIGEST_KEY_NOT_VALID, key) for key in late),
+        public_keys=(replace(first, validity_end=trail.end + HOUR), replace(second, validity_end=ended)),
+        start=start,
+        accused=accused,
+        status=1 if accused else 0,
+    )
+
+
+def _bomb_for_a_log_file(trail: SampleTrail) -> Case:
+    log = trail.files[trail.full_digest(-3)][0]
+    objects = {**trail.objects, log: (gzip.compress(bytes(MAX_CHECKED_BYTES + 1), 6), {})}
+    ours = frozenset({(FindingCode.LOG_FILE_TOO_LARGE, log)})
+    return Case(objects=objects, ours=ours, accused=frozenset({log}), status=1, says="hash value doesn't match")
+
+
+def _bomb_for_a_digest(trail: SampleTrail) -> Case:
+    digest = trail.full_digest(-3)
+    data, metadata = trail.objects[digest]
+    bomb = gzip.compress(gzip.decompress(data) + b" " * MAX_DIGEST_BYTES)
+    ours = frozenset({(FindingCode.DIGEST_TOO_LARGE, digest)})
+    says = "signature verification failed"
+    objects = {**trail.objects, digest: (bomb, metadata)}
+    return Case(objects=objects, ours=ours, accused=frozenset({digest}), status=1, says=says)
+
+
+def _log_file_elsewhere(trail: SampleTrail) -> Case:
+    newest = trail.full_digest(-1)
+    first, *others = _digest(trail.objects, newest).log_files
+    objects = _resigned(trail, newest, log_files=(replace(first, bucket="other-bucket"), *others))
+    ours = frozenset({(FindingCode.LOG_FILE_UNREACHABLE, first.key)})
+    return Case(objects=objects, ours=ours, status=255, says="NoSuchBucket")
+
+
+def _name_of_no_time(trail: SampleTrail) -> Case:
+    newest = trail.digests[-1]
+    planted = f"{newest[: -len('20240508T082805Z.json.gz')]}20240508T089999Z.json.gz"
+    objects = {**trail.objects, planted: trail.objects[newest]}
+    ours = frozenset({(FindingCode.OBJECT_UNEXPECTED, planted)})
+    return Case(objects=objects, ours=ours, status=255, says="Unable to parse date value")
+
+
+def _no_metadata(trail: SampleTrail) -> Case:
+    objects: Objects = {key: (data, {}) for key, (data, _) in trail.objects.items()}
+    digests = {*trail.digests, *trail.backfills}
+    ours = frozenset((FindingCode.DIGEST_UNSIGNED, key) for key in digests)
+    return Case(objects=objects, ours=ours, accused=frozenset(digests), status=1, start=START)
+
+
+def _nothing() -> Case:
+    ours = frozenset({(FindingCode.NO_DIGESTS, digest_prefix(FOLDER))})
+    return Case(objects={}, ours=ours, says="No digests found")
+
+
+def _cases(trail: SampleTrail) -> dict[str, Case]:
+    digests, backfill = trail.digests[-6:], trail.backfills[-1]
+    return {
+        "times-contradict": _times_contradict(trail),
+        "ends-before-it-begins": _ends_before_it_begins(trail),
+        "forked-backfill": _forked_backfill(trail),
+        "key-not-valid": _key_not_valid(trail, start=START, accused=frozenset({backfill})),
+        "key-not-valid-in-all-the-range": _key_not_valid(
+            trail, start=parse_digest_key(digests[0]).end_time, accused=frozenset({*digests})
+        ),
+        "bomb-for-a-log-file": _bomb_for_a_log_file(trail),
+        "bomb-for-a-digest": _bomb_for_a_digest(trail),
+        "log-file-elsewhere": _log_file_elsewhere(trail),
+        "name-of-no-time": _name_of_no_time(trail),
+        "no-metadata": _no_metadata(trail),
+        "nothing": _nothing(),
+    }
+
+
+@pytest.fixture(scope="module")
+def cases(trail: SampleTrail) -> dict[str, Case]:
+    return _cases(trail)
+
+
+def test_ours_names_each(trail: SampleTrail, cases: dict[str, Case]) -> None:
+    for name, case in cases.items():
+        keys = case.public_keys or trail.public_keys()
+        findings = validate_chain(store_of(case.objects), TRAIL, bucket=BUCKET, public_keys=keys)
+        picked = {(each.code, each.key) for each in findings if each.severity is not Severity.INFO}
+        assert case.ours <= picked, name
+
+
+def _bucket(trail: SampleTrail, case: Case) -> StaticBucket:
+    def read(key: str) -> SourceObject | None:
+        if key not in case.objects:
+            return None
+        data, metadata = case.objects[key]
+        return SourceObject(data=data, metadata=user_metadata(metadata))
+
+    return StaticBucket(BUCKET, sorted(case.objects), read, case.public_keys or trail.public_keys())
+
+
+def _environment() -> dict[str, str]:
+    return {
+        "PATH": os.environ["PATH"],
+        "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
+        "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+        "AWS_DEFAULT_REGION": REGION,
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_MAX_ATTEMPTS": "1",
+    }
+
+
+def _arguments(start: datetime, end: datetime) -> list[str]:
+    span = ["--start-time", f"{start:%Y-%m-%dT%H:%M:%SZ}", "--end-time", f"{end:%Y-%m-%dT%H:%M:%SZ}"]
+    return ["--trail-arn", TRAIL_ARN, *span, "--s3-bucket", BUCKET, "--s3-prefix", FOLDER.prefix, "--verbose"]
+
+
+def test_the_judge_says_of_each_what_the_page_says(trail: SampleTrail, cases: dict[str, Case]) -> None:
+    with ExitStack() as stack:
+        asked = [
+            {
+                "endpoint": stack.enter_context(serving(_bucket(trail, case))),
+                "arguments": _arguments(case.start, trail.end),
+            }
+            for case in cases.values()
+        ]
+        done = subprocess.run(
+            [require_aws("newest").with_name("python"), JUDGE],
+            input=json.dumps(asked),
+            capture_output=True,
+            text=True,
+            env=_environment(),
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == 0, done.stderr
+    differences = {}
+    for (name, case), result in zip(cases.items(), json.loads(done.stdout), strict=True):
+        accused = frozenset(re.findall(rf"file\ts3://{BUCKET}/(\S+)\tINVALID", result["stderr"]))
+        if (result["status"], accused) != (case.status, case.accused) or case.says not in str(result):
+            differences[name] = (case.status, case.accused, case.says, result["status"], accused, result["stderr"])
+    assert differences == {}
+
+
+class _Watched(StaticBucket):
+    """A bucket that tells when one object is read for the third time."""
+
+    def watch(self, key: str) -> Event:
+        """Set when ``key`` has been read so often."""
+        self._watched, self._reads, self._often = key.encode(), 0, Event()
+        return self._often
+
+    def answer(self, method: bytes, target: bytes, body: bytes) -> bytes:
+        """Count, and answer."""
+        self._reads += target.endswith(self._watched)
+        if self._reads >= 3:
+            self._often.set()
+        return super().answer(method, target, body)
+
+
+@pytest.fixture
+def looped(trail: SampleTrail) -> tuple[str, Objects]:
+    """A digest, signed with the stolen key, that follows itself."""
+    key = trail.digests[-1]
+    digest = _digest(trail.objects, key)
+    assert digest.previous is not None
+    return key, _resigned(trail, key, previous=replace(digest.previous, key=key))
+
+
+def test_a_loop_is_named_and_the_judge_walks_in_it_for_ever(trail: SampleTrail, looped: tuple[str, Objects]) -> None:
+    key, objects = looped
+    findings = validate_chain(store_of(objects), TRAIL, bucket=BUCKET, public_keys=trail.public_keys())
+    assert (FindingCode.DIGEST_OUT_OF_ORDER, key) in {(each.code, each.key) for each in findings}
+    bucket = _Watched(
+        BUCKET,
+        sorted(objects),
+        lambda key: SourceObject(data=objects[key][0], metadata=user_metadata(objects[key][1])),
+        trail.public_keys(),
+    )
+    often = bucket.watch(key)
+    with serving(bucket) as endpoint:
+        judge = subprocess.Popen(
+            [require_aws("newest"), "cloudtrail", "validate-logs", *_arguments(START, trail.end)],
+            env={**_environment(), "AWS_ENDPOINT_URL": endpoint},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            assert often.wait(30)
+            assert judge.poll() is None
+        finally:
+            judge.kill()
+            judge.wait()
