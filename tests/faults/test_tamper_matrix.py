@@ -33,7 +33,7 @@ from opentrail.core.findings import Finding, FindingCode, Severity
 from opentrail.core.gzip_member import decode_member
 from opentrail.core.layout import parse_digest_key
 from opentrail.keys.rsa_files import RsaKeyFiles
-from opentrail.testing.aws_cli import require_aws
+from opentrail.testing.aws_cli import judge_environment, require_aws
 from opentrail.testing.sample_trail import (
     BUCKET,
     FOLDER,
@@ -186,19 +186,6 @@ def endpoint(trail: SampleTrail) -> Iterator[str]:
     thread.join()
 
 
-def _environment() -> dict[str, str]:
-    return {
-        "PATH": os.environ["PATH"],
-        "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
-        "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
-        "AWS_DEFAULT_REGION": REGION,
-        "AWS_CONFIG_FILE": os.devnull,
-        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-        "AWS_EC2_METADATA_DISABLED": "true",
-        "AWS_MAX_ATTEMPTS": "1",
-    }
-
-
 def _arguments(start: datetime, end: datetime) -> list[str]:
     times = [f"{moment:%Y-%m-%dT%H:%M:%SZ}" for moment in (start, end)]
     return ["--trail-arn", TRAIL_ARN, "--start-time", times[0], "--end-time", times[1], "--verbose"]
@@ -211,7 +198,7 @@ def _judge(version: str, cases: list[tuple[str, list[str]]]) -> list[Verdict]:
         input=json.dumps([{"endpoint": endpoint, "arguments": arguments} for endpoint, arguments in cases]),
         capture_output=True,
         text=True,
-        env=_environment(),
+        env=judge_environment(REGION),
         timeout=280,
         check=False,
     )
@@ -251,7 +238,7 @@ def test_the_executable_itself_says_the_same(trail: SampleTrail, endpoint: str, 
         [require_aws(version), "cloudtrail", "validate-logs", *_arguments(START, trail.end)],
         capture_output=True,
         text=True,
-        env={**_environment(), "AWS_ENDPOINT_URL": f"{endpoint}/{name}"},
+        env={**judge_environment(REGION), "AWS_ENDPOINT_URL": f"{endpoint}/{name}"},
         timeout=120,
         check=False,
     )

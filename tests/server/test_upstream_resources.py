@@ -25,10 +25,7 @@ def trail(tmp_path_factory: pytest.TempPathFactory) -> Iterator[UpstreamTrail]:
 
 @pytest.fixture(scope="module")
 def alice(trail: UpstreamTrail) -> Key:
-    iam = trail.client("iam")
-    iam.create_user(UserName="alice")
-    made = iam.create_access_key(UserName="alice")["AccessKey"]
-    return Key(id=made["AccessKeyId"], secret=made["SecretAccessKey"])
+    return trail.new_user("alice")
 
 
 def answer_anything(connection: StubConnection) -> None:

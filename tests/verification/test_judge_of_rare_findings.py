@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 import re
 import subprocess
 from contextlib import ExitStack
@@ -21,7 +20,7 @@ from opentrail.core.findings import FindingCode, Severity
 from opentrail.core.layout import digest_prefix, format_digest_key, parse_digest_key
 from opentrail.core.object_checks import MAX_CHECKED_BYTES
 from opentrail.core.public_keys import PublicKey
-from opentrail.testing.aws_cli import require_aws
+from opentrail.testing.aws_cli import judge_environment, require_aws
 from opentrail.testing.sample_trail import (
     BUCKET,
     FOLDER,
@@ -194,19 +193,6 @@ def _bucket(trail: SampleTrail, case: Case) -> StaticBucket:
     return StaticBucket(BUCKET, sorted(case.objects), read, case.public_keys or trail.public_keys())
 
 
-def _environment() -> dict[str, str]:
-    return {
-        "PATH": os.environ["PATH"],
-        "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
-        "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
-        "AWS_DEFAULT_REGION": REGION,
-        "AWS_CONFIG_FILE": os.devnull,
-        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-        "AWS_EC2_METADATA_DISABLED": "true",
-        "AWS_MAX_ATTEMPTS": "1",
-    }
-
-
 def _arguments(start: datetime, end: datetime) -> list[str]:
     span = ["--start-time", f"{start:%Y-%m-%dT%H:%M:%SZ}", "--end-time", f"{end:%Y-%m-%dT%H:%M:%SZ}"]
     return ["--trail-arn", TRAIL_ARN, *span, "--s3-bucket", BUCKET, "--s3-prefix", FOLDER.prefix, "--verbose"]
@@ -226,7 +212,7 @@ def test_the_judge_says_of_each_what_the_page_says(trail: SampleTrail, cases: di
             input=json.dumps(asked),
             capture_output=True,
             text=True,
-            env=_environment(),
+            env=judge_environment(REGION),
             timeout=60,
             check=False,
         )
@@ -278,7 +264,7 @@ def test_a_loop_is_named_and_the_judge_walks_in_it_for_ever(trail: SampleTrail, 
     with serving(bucket) as endpoint:
         judge = subprocess.Popen(
             [require_aws("newest"), "cloudtrail", "validate-logs", *_arguments(START, trail.end)],
-            env={**_environment(), "AWS_ENDPOINT_URL": endpoint},
+            env={**judge_environment(REGION), "AWS_ENDPOINT_URL": endpoint},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )

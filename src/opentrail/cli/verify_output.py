@@ -27,6 +27,7 @@ from opentrail.verification.result import (
     finding_document,
     reservations,
     result_document,
+    trail_document,
 )
 
 _MOST_SHOWN: Final = 20  # findings of a code; the others are counted
@@ -85,7 +86,7 @@ class JsonOutput:
 
     def add(self, trail: TrailFolder | None, finding: Finding) -> None:
         """Print the next finding."""
-        _print_line({"type": "finding", "chain": trail and _chain_name(trail), **finding_document(finding)})
+        _print_line({"type": "finding", "chain": trail and trail_document(trail), **finding_document(finding)})
 
     def finish(self, result: VerifyResult) -> None:
         """Print the result."""
@@ -149,18 +150,6 @@ def _chain_line(chain: ChainSummary) -> str:
 
 def _counts(counts: ObjectCounts) -> str:
     return f"{counts.valid}/{counts.total}"
-
-
-def _chain_name(trail: TrailFolder) -> dict[str, Any]:
-    folder = trail.folder
-    return {
-        "accountId": folder.account_id,
-        "region": folder.region,
-        "organizationId": folder.organization_id or None,
-        "prefix": folder.prefix,
-        "trailName": trail.trail_name,
-        "homeRegion": trail.home_region,
-    }
 
 
 def _print_line(document: dict[str, Any]) -> None:

@@ -22,3 +22,17 @@ def require_aws(version: str) -> Path:
 
         pytest.skip(reason)
     return Path(path)
+
+
+def judge_environment(region: str) -> dict[str, str]:
+    """An environment in which the AWS CLI knows nothing of whoever runs it: a made-up key, ``region``, one attempt."""
+    return {
+        "PATH": os.environ["PATH"],
+        "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
+        "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+        "AWS_DEFAULT_REGION": region,
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_MAX_ATTEMPTS": "1",
+    }

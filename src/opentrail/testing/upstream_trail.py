@@ -65,6 +65,13 @@ class UpstreamTrail:
         self._clients.append(made)
         return made
 
+    def new_user(self, name: str) -> Key:
+        """A key of a new IAM user, who may do nothing yet."""
+        iam = self.client("iam")
+        iam.create_user(UserName=name)
+        made = iam.create_access_key(UserName=name)["AccessKey"]
+        return Key(id=made["AccessKeyId"], secret=made["SecretAccessKey"])
+
     def signed_head(
         self, method: str, target: str, *more: str, service: str = "s3", body: bytes = b"", **headers: str
     ) -> bytes:

@@ -22,7 +22,14 @@ from opentrail.core.logging_changes import TrailChange
 from opentrail.core.public_keys import PublicKey
 from opentrail.verification.log_file_checks import LogFileResult
 from opentrail.verification.request import VerifyRequest
-from opentrail.verification.result import ChainSummary, ObjectCounts, Span, chain_document, finding_document
+from opentrail.verification.result import (
+    ChainSummary,
+    ObjectCounts,
+    Span,
+    chain_document,
+    finding_document,
+    trail_document,
+)
 
 FORMAT: Final = "opentrail-verify-checkpoint-1"
 
@@ -135,14 +142,8 @@ _CHANGE_FIELDS: Final = tuple(each.name for each in fields(TrailChange))
 
 
 def _partial_document(chain: PartialChain) -> dict[str, Any]:
-    folder = chain.trail.folder
     return {
-        "accountId": folder.account_id,
-        "region": folder.region,
-        "organizationId": folder.organization_id or None,
-        "prefix": folder.prefix,
-        "trailName": chain.trail.trail_name,
-        "homeRegion": chain.trail.home_region,
+        **trail_document(chain.trail),
         "logFiles": chain.log_files,
         "fingerprint": chain.fingerprint,
         "logBytes": chain.log_bytes,

@@ -164,16 +164,23 @@ def result_document(result: VerifyResult) -> dict[str, Any]:
     }
 
 
-def chain_document(chain: ChainSummary) -> dict[str, Any]:
-    """A chain's JSON form."""
-    folder = chain.trail.folder
+def trail_document(trail: TrailFolder) -> dict[str, Any]:
+    """Which chain it is: the members that every JSON form of one begins with."""
+    folder = trail.folder
     return {
         "accountId": folder.account_id,
         "region": folder.region,
         "organizationId": folder.organization_id or None,
         "prefix": folder.prefix,
-        "trailName": chain.trail.trail_name,
-        "homeRegion": chain.trail.home_region,
+        "trailName": trail.trail_name,
+        "homeRegion": trail.home_region,
+    }
+
+
+def chain_document(chain: ChainSummary) -> dict[str, Any]:
+    """A chain's JSON form."""
+    return {
+        **trail_document(chain.trail),
         "bucket": chain.bucket,
         "verdict": chain.verdict.value,
         "digests": _counts_document(chain.digests),
