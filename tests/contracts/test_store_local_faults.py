@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import random
@@ -27,6 +28,8 @@ from opentrail.core.errors import NoSuchObject, StoreError
 from opentrail.stores import local_listing, local_log
 from opentrail.stores.base import ObjectStore, stored_now
 from opentrail.stores.local import LocalStore
+from opentrail.stores.local_objects import ObjectFiles
+from opentrail.stores.local_sidecars import new_entry
 
 #: Every call by which the store changes something.
 CHANGES = ("open", "write", "fsync", "fdatasync", "rename", "mkdir", "rmdir", "unlink", "ftruncate")
@@ -640,6 +643,48 @@ def test_a_folder_never_moves_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert {"r/a", "r/a/b"} <= content_of(store).keys()
     assert not (tmp_path / "r" / "a%file").is_dir()
     store.close()
+
+
+@pytest.mark.parametrize("foreign", [False, True])
+def test_who_reads_while_an_object_is_replaced_finds_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, foreign: bool
+) -> None:
+    """A put finds out that its object is there already: whoever reads at any of its steps is told so too."""
+    files = ObjectFiles(str(tmp_path))
+    if foreign:
+        (tmp_path / "a").write_bytes(b"old")
+    else:
+        place(files, tmp_path, b"old")
+    real, readers, seen = os.open, list[threading.Thread](), list[object]()
+
+    def read() -> None:
+        try:
+            seen.append(b"".join(files.open("a", "a", 0, None)[1]))
+            seen.append(files.find("a", "a").metadata)
+            seen.append([key for key, _ in files.list("", "")])
+        except NoSuchObject as error:
+            seen.append(error)
+
+    def open_late(path: str, flags: int, mode: int = 0o777) -> int:
+        if flags & os.O_EXCL:
+            readers.append(threading.Thread(target=read))
+            readers[-1].start()
+            readers[-1].join(timeout=0.2)  # it may wait for the put, and must not miss the object then
+        return real(path, flags, mode)
+
+    monkeypatch.setattr(os, "open", open_late)
+    place(files, tmp_path, b"new")
+    for reader in readers:
+        reader.join()
+    assert readers
+    assert len(seen) == 3 * len(readers)
+    assert all(item in (b"old", b"new", {}, ["a"]) for item in seen)
+
+
+def place(files: ObjectFiles, root: Path, data: bytes) -> None:
+    """Write a small object as the store does that has logged it."""
+    entry = new_entry((0, 0, 0), hashlib.md5(data, usedforsecurity=False).hexdigest(), {})
+    files.place("a", data, entry, str(root / "%new"), flush=False)
 
 
 @pytest.fixture

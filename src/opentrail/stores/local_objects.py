@@ -60,7 +60,7 @@ class ObjectFiles:
         self._listing = KeyListing(self._root)
         self._others_write = others_write
         self._stripes = tuple(threading.RLock() for _ in range(_STRIPES))
-        self._unborn: set[str] = set()  # paths whose first files are being written where they are to lie
+        self._unborn: set[str] = set()  # paths where a first file may be being written, under their locks
 
     def path_of(self, key: str) -> str:
         """Where ``key`` lies, relative to the root.  Raises ``UnusableKey``."""
@@ -102,6 +102,8 @@ class ObjectFiles:
         with StoreErrors("head"):
             for _ in range(_ATTEMPTS):
                 status = stat_data(self._root + path)
+                if self._has_waited(path):
+                    continue
                 if status is None or self._is_unborn(path, status):
                     raise NoSuchObject(key)
                 entry = self._describe(path, mark_of(status))
@@ -114,21 +116,23 @@ class ObjectFiles:
         with StoreErrors("get"):
             for _ in range(_ATTEMPTS):
                 descriptor, status = open_data(self._root + path, key)
-                unborn = self._is_unborn(path, status)
-                entry = None if unborn else self._describe(path, mark_of(status))
-                if entry is not None:
-                    stop = status.st_size if end is None else min(end, status.st_size)
-                    return entry, FileChunks(descriptor, start, stop)
+                if not self._has_waited(path):
+                    unborn = self._is_unborn(path, status)
+                    entry = None if unborn else self._describe(path, mark_of(status))
+                    if entry is not None:
+                        stop = status.st_size if end is None else min(end, status.st_size)
+                        return entry, FileChunks(descriptor, start, stop)
+                    if unborn:
+                        os.close(descriptor)
+                        raise NoSuchObject(key)
                 os.close(descriptor)
-                if unborn:
-                    raise NoSuchObject(key)
         raise StoreError(f"get {key!r}: it changes all the time", retryable=True)
 
     def list(self, prefix: str, start_after: str) -> Iterator[tuple[str, SidecarEntry]]:
         """Keys in byte order, each with what is known of it."""
         with StoreErrors("list"):
             for key, path, status in self._listing.walk(prefix.encode(), start_after.encode()):
-                if self._is_unborn(path, status):
+                if not self._has_waited(path) and self._is_unborn(path, status):
                     continue
                 try:
                     entry = self._describe(path, mark_of(status)) or self.find(key, path)
@@ -178,8 +182,8 @@ class ObjectFiles:
     def _create(self, path: str, data: bytes, entry: SidecarEntry) -> bool:
         """Write a new object where it is to lie, in half the time; False where something is there, or no folder.
 
-        Readers find the object in memory meanwhile.  Those who looked there before it came, and those of another
-        process, pass over a file so new.
+        Readers find the object in memory meanwhile.  Those who looked there before it came wait until it is here;
+        those of another process pass over a file so new.
         """
         names = self._root + sidecar_path(path), self._root + path
         with self._lock(path), self._birth(path), StoreErrors("put"):
@@ -219,13 +223,18 @@ class ObjectFiles:
     def _lock(self, path: str) -> threading.RLock:
         return self._stripes[hash(path) % _STRIPES]
 
-    def _is_unborn(self, path: str, status: os.stat_result) -> bool:
-        """Whether the file is still being written: here, or by another process (new, and nothing is known of it).
+    def _has_waited(self, path: str) -> bool:
+        """Whether the file was being written here, and no longer is: what the reader saw of it is worth nothing.
 
         To be asked before its sidecar is read: what is finished in between has changed its size or has its sidecar.
         """
-        if path in self._unborn:
+        if path not in self._unborn:
+            return False
+        with self._lock(path):  # who writes holds it
             return True
+
+    def _is_unborn(self, path: str, status: os.stat_result) -> bool:
+        """Whether another process may still be writing the file: it is new, and nothing is known of it."""
         if not self._others_write or time.time_ns() - status.st_mtime_ns > _BIRTH_NS:
             return False
         return not read_sidecar(self._root + sidecar_path(path))
