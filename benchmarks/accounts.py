@@ -9,13 +9,10 @@ one each connection is another user of many.  Each figure is the median of the r
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from botocore.auth import S3SigV4Auth
@@ -23,7 +20,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
 from calls import BUCKET, Figures, Server, median, run_round, wire
-from opentrail.testing.live_server import LiveServer
+from processes import load_parser, opentrail
 
 AIM = 0.9
 TRUST = json.dumps(
@@ -35,10 +32,7 @@ TRUST = json.dumps(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=4, help="length of a round (default 4)")
-    parser.add_argument("--clients", type=int, default=64, help="connections (default 64)")
-    parser.add_argument("--rounds", type=int, default=3, help="rounds of each endpoint (default 3)")
+    parser = load_parser(__doc__, seconds=4, rounds_of="endpoint")
     parser.add_argument("--users", type=int, default=1000, help="users of the full account (default 1,000)")
     parser.add_argument("--roles", type=int, default=200, help="its roles (default 200)")
     parser.add_argument("--policies", type=int, default=500, help="its managed policies (default 500)")
@@ -77,17 +71,10 @@ def endpoint(
     name: str, *, users: int, roles: int, policies: int, keys: int
 ) -> Iterator[tuple[Server, list[Credentials]]]:
     """An endpoint whose account holds so much, and the access keys of ``keys`` of its users."""
-    with tempfile.TemporaryDirectory(prefix="opentrail-bench-") as folder:
-        live = LiveServer(Path(folder, "data"), "--log-level", "warning")
-        live.start()
-        try:
-            live.client("s3").create_bucket(
-                Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": "eu-central-1"}
-            )
-            callers = fill(live.client("iam"), users=users, roles=roles, policies=policies, keys=keys)
-            yield Server(name=name, port=live.port, pid=live.pid, credentials=callers[0]), callers
-        finally:
-            live.stop()
+    with opentrail() as live:
+        live.client("s3").create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
+        callers = fill(live.client("iam"), users=users, roles=roles, policies=policies, keys=keys)
+        yield Server(name=name, port=live.port, pid=live.pid, credentials=callers[0]), callers
 
 
 def fill(iam: Any, *, users: int, roles: int, policies: int, keys: int) -> list[Credentials]:

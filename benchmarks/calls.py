@@ -10,15 +10,11 @@ the median of the rounds.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import os
 import re
-import socket
 import statistics
-import subprocess
 import sys
-import tempfile
 import time
 import uuid
 from collections.abc import Iterator
@@ -34,7 +30,8 @@ from botocore.auth import S3SigV4Auth, SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from opentrail.testing.live_server import LiveServer, free_port
+from opentrail.testing.live_server import free_port
+from processes import cpu_seconds, listening, load_parser, opentrail
 
 BIN = Path(sys.executable).parent
 BUCKET = "benchmark-bucket"
@@ -57,7 +54,7 @@ class Server:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
-    """One round: calls a second, CPU microseconds a call, latencies in milliseconds."""
+    """One kind of call: calls a second, CPU microseconds a call, latencies in milliseconds."""
 
     rate: float
     cpu: float
@@ -66,19 +63,20 @@ class Figures:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=5, help="length of a round (default 5)")
-    parser.add_argument("--clients", type=int, default=64, help="connections (default 64)")
-    parser.add_argument("--rounds", type=int, default=3, help="rounds of each server (default 3)")
-    options = parser.parse_args()
-    with opentrail() as ours, moto() as peer:
+    options = load_parser(__doc__, seconds=5, rounds_of="server").parse_args()
+    with opentrail() as live, moto() as peer:
+        ours = Server(
+            name="opentrail", port=live.port, pid=live.pid, credentials=Credentials(*live.root_key().values())
+        )
         for server in (ours, peer):
-            key = {
-                "aws_access_key_id": server.credentials.access_key,
-                "aws_secret_access_key": server.credentials.secret_key,
-            }
             open_client: Any = boto3.client  # its types are made for literals
-            s3 = open_client("s3", endpoint_url=server.url, region_name="us-east-1", **key)
+            s3 = open_client(
+                "s3",
+                endpoint_url=server.url,
+                region_name="us-east-1",
+                aws_access_key_id=server.credentials.access_key,
+                aws_secret_access_key=server.credentials.secret_key,
+            )
             s3.create_bucket(Bucket=BUCKET)
         print(f"{options.clients} connections, median of {options.rounds} rounds of {options.seconds:g} s each")
         print(f"{'':24}{'calls/s':>10}{'CPU us/call':>13}{'p50 ms':>9}{'p99 ms':>9}")
@@ -102,34 +100,10 @@ def median(rounds: list[Figures]) -> Figures:
 
 
 @contextmanager
-def opentrail() -> Iterator[Server]:
-    with tempfile.TemporaryDirectory(prefix="opentrail-bench-") as folder:
-        server = LiveServer(Path(folder, "data"), "--log-level", "warning")
-        server.start()
-        try:
-            credentials = Credentials(*server.root_key().values())
-            yield Server(name="opentrail", port=server.port, pid=server.pid, credentials=credentials)
-        finally:
-            server.stop()
-
-
-@contextmanager
 def moto() -> Iterator[Server]:
     port = free_port()
-    process = subprocess.Popen(
-        [BIN / "moto_server", "-H", "127.0.0.1", "-p", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    try:
-        for _ in range(600):
-            try:
-                socket.create_connection(("127.0.0.1", port), 1).close()
-                break
-            except OSError:
-                time.sleep(0.1)
-        yield Server(name="moto_server", port=port, pid=process.pid, credentials=Credentials("testing", "testing"))
-    finally:
-        process.terminate()
-        process.wait(30)
+    with listening(BIN / "moto_server", "-H", "127.0.0.1", "-p", str(port), port=port) as pid:
+        yield Server(name="moto_server", port=port, pid=pid, credentials=Credentials("testing", "testing"))
 
 
 def identity_requests(server: Server) -> list[bytes]:
@@ -234,12 +208,6 @@ def run_round(server: Server, requests: list[list[bytes]], seconds: float) -> Fi
         p50=latencies[count // 2] * 1e3,
         p99=latencies[int(count * 0.99)] * 1e3,
     )
-
-
-def cpu_seconds(pid: int) -> float:
-    """User and system time of a process so far (proc(5), fields 14 and 15 of stat)."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 if __name__ == "__main__":

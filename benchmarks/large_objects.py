@@ -11,10 +11,7 @@ from __future__ import annotations
 
 import argparse
 import http.client
-import re
-import socket
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -28,7 +25,8 @@ import boto3
 import uvicorn
 from botocore.config import Config
 
-from opentrail.testing.live_server import LiveServer, free_port
+from opentrail.testing.live_server import free_port
+from processes import listening, opentrail, peak_megabytes
 
 CHUNK = bytes(1 << 20)
 BUCKET, KEY = "benchmark-bucket", "large"
@@ -47,14 +45,12 @@ def main() -> None:
         return
     size = int(options.gigabytes * (1 << 30)) // len(CHUNK) * len(CHUNK)
     rates: dict[tuple[str, str], list[float]] = {}
-    with tempfile.TemporaryDirectory(prefix="opentrail-bench-") as name:
-        folder = Path(name)
-        with opentrail(folder / "ours") as (pid, put_url, get_url), peer(folder / "peer") as (peer_pid, peer_url):
-            for _ in range(options.rounds):
-                for who, put, get in (("opentrail", put_url, get_url), ("bare uvicorn", peer_url, peer_url)):
-                    rates.setdefault((who, "PUT"), []).append(upload(put, size))
-                    rates.setdefault((who, "GET"), []).append(download(get, size))
-            memory = {"opentrail": peak_megabytes(pid), "bare uvicorn": peak_megabytes(peer_pid)}
+    with endpoint() as (pid, put_url, get_url), peer() as (peer_pid, peer_url):
+        for _ in range(options.rounds):
+            for who, put, get in (("opentrail", put_url, get_url), ("bare uvicorn", peer_url, peer_url)):
+                rates.setdefault((who, "PUT"), []).append(upload(put, size))
+                rates.setdefault((who, "GET"), []).append(download(get, size))
+        memory = {"opentrail": peak_megabytes(pid), "bare uvicorn": peak_megabytes(peer_pid)}
     middle = {key: statistics.median(values) for key, values in rates.items()}
     print(f"an object of {size / (1 << 30):g} GB, median of {options.rounds} rounds")
     print(f"{'':16}{'PUT MB/s':>10}{'GET MB/s':>10}{'peak MB':>10}")
@@ -67,37 +63,24 @@ def main() -> None:
 
 
 @contextmanager
-def opentrail(folder: Path) -> Iterator[tuple[int, str, str]]:
-    folder.mkdir()
-    server = LiveServer(folder / "data", "--log-level", "warning")
-    server.start()
-    try:
+def endpoint() -> Iterator[tuple[int, str, str]]:
+    with opentrail() as server:
         open_client: Any = boto3.client  # its types are made for literals
         s3 = open_client("s3", endpoint_url=server.url, region_name="us-east-1", config=V4, **server.root_key())
         s3.create_bucket(Bucket=BUCKET)
         where = {"Bucket": BUCKET, "Key": KEY}
         urls = [s3.generate_presigned_url(name, Params=where, ExpiresIn=3600) for name in ("put_object", "get_object")]
         yield server.pid, urls[0], urls[1]
-    finally:
-        server.stop()
 
 
 @contextmanager
-def peer(folder: Path) -> Iterator[tuple[int, str]]:
-    folder.mkdir()
+def peer() -> Iterator[tuple[int, str]]:
     port = free_port()
-    process = subprocess.Popen([sys.executable, __file__, "--peer", str(port), str(folder)])
-    try:
-        for _ in range(200):
-            try:
-                socket.create_connection(("127.0.0.1", port), 1).close()
-                break
-            except OSError:
-                time.sleep(0.05)
-        yield process.pid, f"http://127.0.0.1:{port}/{KEY}"
-    finally:
-        process.terminate()
-        process.wait(30)
+    with (
+        tempfile.TemporaryDirectory(prefix="opentrail-bench-") as folder,
+        listening(sys.executable, __file__, "--peer", str(port), folder, port=port) as pid,
+    ):
+        yield pid, f"http://127.0.0.1:{port}/{KEY}"
 
 
 def run_peer(port: int, folder: Path) -> None:
@@ -158,13 +141,6 @@ def download(url: str, size: int) -> float:
     assert received == size
     connection.close()
     return size / (1 << 20) / (time.perf_counter() - start)
-
-
-def peak_megabytes(pid: int) -> float:
-    """The most memory that a process has held (proc(5), VmHWM)."""
-    found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
-    assert found
-    return int(found[1]) / 1024
 
 
 if __name__ == "__main__":

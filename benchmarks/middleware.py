@@ -12,12 +12,10 @@ from __future__ import annotations
 
 import argparse
 import os
-import socket
+import signal
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -30,7 +28,8 @@ from pydantic import BaseModel
 
 from calls import Figures, Server, median, run_round
 from opentrail.middleware import Api, ASGIMiddleware, AuditLog
-from opentrail.testing.live_server import LiveServer, free_port
+from opentrail.testing.live_server import free_port
+from processes import listening, load_parser, opentrail
 
 BODY = b'{"customer": "c-1042", "items": [{"sku": "a", "count": 2}, {"sku": "b", "count": 1}]}'
 REQUEST = (
@@ -56,10 +55,7 @@ async def create_order(shop: str, order: Order) -> dict[str, str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=3, help="length of a round (default 3)")
-    parser.add_argument("--clients", type=int, default=64, help="connections (default 64)")
-    parser.add_argument("--rounds", type=int, default=3, help="rounds of each application (default 3)")
+    parser = load_parser(__doc__, seconds=3, rounds_of="application")
     parser.add_argument("--serve", nargs=4, metavar=("PORT", "SPOOL", "URL", "CHANNEL"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.serve:
@@ -67,18 +63,16 @@ def main() -> None:
         return
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="opentrail-bench-")))
-        opentrail = LiveServer(folder / "opentrail", "--log-level", "warning")
-        opentrail.start()
-        stack.callback(opentrail.stop)
-        channel = opentrail.client("cloudtrail", "us-east-1").create_channel(
+        live = stack.enter_context(opentrail())
+        channel = live.client("cloudtrail", "us-east-1").create_channel(
             Name="orders",
             Source="Custom",
             Destinations=[{"Type": "AWS_SERVICE", "Location": "cloudtrail.amazonaws.com"}],
         )["ChannelArn"]
-        key = Credentials(*opentrail.root_key().values())
+        key = Credentials(*live.root_key().values())
         ways = [
             stack.enter_context(application(name, key, folder / name, url, channel))
-            for name, url in (("bare", ""), ("recorded", opentrail.url), ("Opentrail away", NOWHERE))
+            for name, url in (("bare", ""), ("recorded", live.url), ("Opentrail away", NOWHERE))
         ]
         compare(ways, options)
 
@@ -105,22 +99,10 @@ def application(name: str, key: Credentials, spool: Path, url: str, channel: str
     port = free_port()
     environment = {each: value for each, value in os.environ.items() if not each.startswith("AWS_")}
     environment |= {"AWS_ACCESS_KEY_ID": key.access_key, "AWS_SECRET_ACCESS_KEY": key.secret_key}
-    command = [sys.executable, __file__, "--serve", str(port), str(spool), url, channel]
-    process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
-    try:
-        deadline = time.monotonic() + 30
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", port), 1).close()
-                break
-            except OSError:
-                assert process.poll() is None, f"{name} does not start"
-                assert time.monotonic() < deadline, f"{name} does not answer"
-                time.sleep(0.05)
-        yield Server(name=name, port=port, pid=process.pid, credentials=key)
-    finally:
-        process.kill()  # it would try to deliver first
-        process.wait(30)
+    command = (sys.executable, __file__, "--serve", str(port), str(spool), url, channel)
+    # SIGKILL: it would try to deliver first.
+    with listening(*command, port=port, env=environment, end=signal.SIGKILL) as pid:
+        yield Server(name=name, port=port, pid=pid, credentials=key)
 
 
 def serve(port: int, spool: str, url: str, channel: str) -> None:

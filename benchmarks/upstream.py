@@ -18,8 +18,6 @@ import json
 import os
 import shutil
 import socket
-import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -36,13 +34,14 @@ from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from opentrail.testing.live_server import LiveServer, free_port
+from calls import Figures, median
+from opentrail.testing.live_server import free_port
+from processes import cpu_seconds, listening, load_parser, opentrail, peak_megabytes
 
 OURS = "opentrail"
 PEERS = str(Path(__file__).with_name("upstream_peers.py"))
 SMALL = 1024
 BLOCK = 1 << 20
-TICKS = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,20 +54,10 @@ class Way:
     credentials: Credentials
 
     def cpu_seconds(self) -> float:
-        return sum(_cpu_seconds(pid) for pid in self.pids)
+        return sum(cpu_seconds(pid) for pid in self.pids)
 
     def peak_megabytes(self) -> float:
-        return sum(_peak_bytes(pid) for pid in self.pids) / 1e6
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Figures:
-    """What one way does with one kind of call: milliseconds (of one client alone), calls a second, CPU microseconds."""
-
-    p50: float
-    p99: float
-    rate: float
-    cpu: float
+        return sum(peak_megabytes(pid) for pid in self.pids)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,10 +69,7 @@ class Aim:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=2, help="length of a round (default 2)")
-    parser.add_argument("--clients", type=int, default=64, help="connections under load (default 64)")
-    parser.add_argument("--rounds", type=int, default=3, help="rounds of each way (default 3)")
+    parser = load_parser(__doc__, seconds=2, rounds_of="way")
     parser.add_argument("--gigabytes", type=float, default=0, help="move an object of this size, too (the aim: 5)")
     parser.add_argument("--json", action="store_true", help="print one JSON document instead")
     options = parser.parse_args()
@@ -138,11 +124,6 @@ def compare_calls(make: Callable[[Way], bytes], ways: list[Way], options: argpar
     return {name: median(values) for name, values in rounds.items()}
 
 
-def median(rounds: list[Figures]) -> Figures:
-    names = ("p50", "p99", "rate", "cpu")
-    return Figures(**{name: statistics.median(getattr(each, name) for each in rounds) for name in names})
-
-
 def show_calls(name: str, figures: dict[str, Figures], options: argparse.Namespace, say: Callable[[str], None]) -> None:
     say(f"{name}: median of {options.rounds} rounds of {options.seconds:g} s each")
     say(f"  {'':22}{'added p50 ms':>13}{'added p99 ms':>13}{'calls/s':>10}{'CPU us/call':>13}")
@@ -195,7 +176,7 @@ def large_aims(rates: dict[str, dict[str, float]]) -> Iterator[Aim]:
 def start_ways(stack: ExitStack, say: Callable[[str], None]) -> Iterator[Way]:
     """The ways, the direct one first."""
     port = free_port()
-    stack.enter_context(process(sys.executable, PEERS, "stub", str(port), port=port))
+    stack.enter_context(listening(sys.executable, PEERS, "stub", str(port), port=port))
     key = Credentials("AKIDBENCHMARK", "secret")
     yield Way(name="direct", port=port, pids=(), credentials=key)
     nginx = find_nginx()
@@ -207,7 +188,7 @@ def start_ways(stack: ExitStack, say: Callable[[str], None]) -> Iterator[Way]:
         say("no aiohttp: pip install aiohttp; left out")
     else:
         own = free_port()
-        pid = stack.enter_context(process(sys.executable, PEERS, "aiohttp", str(own), str(port), port=own))
+        pid = stack.enter_context(listening(sys.executable, PEERS, "aiohttp", str(own), str(port), port=own))
         yield Way(name="aiohttp", port=own, pids=(pid,), credentials=key)
     yield stack.enter_context(opentrail_way(OURS, port, key))
     yield stack.enter_context(opentrail_way(f"{OURS}, re-signing", port, None))
@@ -238,7 +219,9 @@ def nginx_way(nginx: str, upstream: int, key: Credentials) -> Iterator[Way]:
                 proxy_set_header Connection ""; proxy_set_header Host $http_host; proxy_buffering on;
                 proxy_max_temp_file_size 0; proxy_request_buffering off; }} }} }}"""
         )
-        with process(nginx, "-p", folder, "-c", f"{folder}/nginx.conf", "-e", f"{folder}/error.log", port=port) as pid:
+        with listening(
+            nginx, "-p", folder, "-c", f"{folder}/nginx.conf", "-e", f"{folder}/error.log", port=port
+        ) as pid:
             children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
             yield Way(name="nginx", port=port, pids=tuple(int(child) for child in children), credentials=key)
 
@@ -249,30 +232,9 @@ def opentrail_way(name: str, upstream: int, key: Credentials | None) -> Iterator
         config = Path(folder, "opentrail.toml")
         signing = '\naccess-key-id = "AKIDUPSTREAM"\nsecret-access-key = "secret"' if key is None else ""
         config.write_text(f'[upstream.s3]\nurl = "http://127.0.0.1:{upstream}"{signing}\n')
-        server = LiveServer(Path(folder, "data"), "--config", str(config), "--log-level", "warning")
-        server.start()
-        try:
+        with opentrail("--config", str(config)) as server:
             credentials = key or Credentials(*server.root_key().values())
             yield Way(name=name, port=server.port, pids=(server.pid,), credentials=credentials)
-        finally:
-            server.stop()
-
-
-@contextmanager
-def process(*command: str, port: int) -> Iterator[int]:
-    """A process that listens on ``port``; its id."""
-    running = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        for _ in range(200):
-            try:
-                socket.create_connection(("127.0.0.1", port), 1).close()
-                break
-            except OSError:
-                time.sleep(0.05)
-        yield running.pid
-    finally:
-        running.terminate()
-        running.wait(30)
 
 
 def get_request(way: Way) -> bytes:
@@ -387,16 +349,6 @@ def upload(way: Way, size: int) -> None:
 
 def quantile(values: list[float], share: float) -> float:
     return sorted(values)[int(len(values) * share)]
-
-
-def _cpu_seconds(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
-
-
-def _peak_bytes(pid: int) -> int:
-    line = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM"))
-    return int(line.split()[1]) * 1024
 
 
 if __name__ == "__main__":

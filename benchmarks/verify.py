@@ -32,6 +32,7 @@ from opentrail.keys.rsa_files import RsaKeyFiles
 from opentrail.testing.aws_cli import require_aws
 from opentrail.testing.live_server import free_port
 from opentrail.testing.trail_generator import GeneratedTrail, LocalFolder, TrailPlan, account_numbers, generate_trail
+from processes import listening
 
 LARGE_RECORDS = 32_000  # of a log file: 47 MB
 LARGE_FILES = 13  # 613 MB, as much as a month of 5-minute files
@@ -240,26 +241,8 @@ def serve(folder: Path, keys: Path, *words: str) -> Iterator[str]:
     port = free_port()
     module = "opentrail.testing.static_bucket"
     command = [sys.executable, "-m", module, str(folder), "--public-keys", str(keys), "--port", str(port), *words]
-    running = subprocess.Popen(command)
-    try:
-        wait_for(port)
+    with listening(*command, port=port):
         yield f"http://127.0.0.1:{port}"
-    finally:
-        running.terminate()
-        running.wait(30)
-
-
-def wait_for(port: int) -> None:
-    import socket  # noqa: PLC0415  once
-
-    for _ in range(600):
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-        except OSError:
-            time.sleep(0.05)
-        else:
-            return
-    raise SystemExit("the server does not start")
 
 
 def run_command(command: Sequence[str], url: str) -> Cost:

@@ -242,8 +242,7 @@ step 'What the trails say of it'
 quietly secondary cloudtrail describe-trails --query 'trailList[0].TrailARN' --output text
 TRAIL=$OUTPUT
 # The last calls have to be delivered, and the digest that names their files.
-delivered "$PREFIX/AWSLogs/$SECONDARY/CloudTrail-Digest/"
-sleep 8
+"$OPENTRAIL" flush --digest --data-dir "$FOLDER/data" > /dev/null
 quietly primary s3 cp --recursive --no-progress "s3://$BUCKET/$PREFIX/AWSLogs/" "$FOLDER/logs"
 find "$FOLDER/logs" -path '*/CloudTrail/*' -name '*.json.gz' | sort | while read -r file; do gzip -dc "$file"; echo; done |
     sed 's/{"eventVersion"/\n&/g' | grep '^{"eventVersion"' > "$FOLDER/records"

@@ -30,12 +30,11 @@ else
 fi
 
 FOLDER=$(mktemp -d "${TMPDIR:-/tmp}/opentrail-seaweedfs-XXXXXX")
-STARTED=
+ENDPOINT= SEAWEED=
 finish() {
-    for process in $STARTED; do
-        kill "$process" 2> /dev/null || true
-        wait "$process" 2> /dev/null || true
-    done
+    [ -z "$ENDPOINT" ] || kill "$ENDPOINT" 2> /dev/null || true
+    [ -z "$SEAWEED" ] || kill -KILL "$SEAWEED" 2> /dev/null || true # it would take 15 s to stop
+    wait 2> /dev/null || true
     if [ -n "${KEEP:-}" ]; then echo "kept: $FOLDER"; else rm -rf "$FOLDER"; fi
 }
 trap finish EXIT
@@ -96,7 +95,7 @@ END
     -master.port="$MASTER" -volume.port="$VOLUME" -filer.port="$FILER" -s3.port="$S3" -s3.port.grpc="$S3G" \
     -master.port.grpc="$MASTERG" -volume.port.grpc="$VOLUMEG" -filer.port.grpc="$FILERG" -s3.port.iceberg=0 -s3.port.lance=0 \
     -master.telemetry=false -master.volumeSizeLimitMB=64 -volume.max=50 > "$FOLDER/weed.log" 2>&1 &
-STARTED="$!"
+SEAWEED=$!
 
 cat > "$FOLDER/aws.conf" <<END
 [profile alice]
@@ -128,7 +127,7 @@ step 'Opentrail in front of it'
 printf '   $ opentrail serve --upstream s3=http://127.0.0.1:%s --own-buckets %s\n' "$S3" "$LOGS"
 "$OPENTRAIL" serve --port "$PORT" --data-dir "$FOLDER/data" --upstream "s3=http://127.0.0.1:$S3" \
     --own-buckets "$LOGS" > "$FOLDER/opentrail.log" 2>&1 &
-STARTED="$STARTED $!"
+ENDPOINT=$!
 export AWS_ENDPOINT_URL=http://127.0.0.1:$PORT
 wait_for Opentrail grep -q ' listens on ' "$FOLDER/opentrail.log"
 sed -e 's/^\[default\]/[trail]/' -e '/^region/d' "$FOLDER/data/credentials" >> "$FOLDER/credentials"

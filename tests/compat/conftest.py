@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import io
 import itertools
+import os
 import random
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -114,6 +117,24 @@ def catalog() -> BotocoreCatalog:
 @pytest.fixture
 def endpoint(catalog: BotocoreCatalog) -> Endpoint:
     return Endpoint(catalog)
+
+
+@pytest.fixture
+def run_example() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run a script of ``examples`` as a newcomer would, to its end; ``variables`` name further commands for it."""
+    root = Path(__file__).resolve().parents[2]
+
+    def run(name: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "OPENTRAIL_"))}
+        environment["OPENTRAIL"] = str(Path(sys.executable).with_name("opentrail"))
+        command = [sys.executable] * name.endswith(".py") + [str(root / "examples" / name)]
+        done = subprocess.run(
+            command, env=environment | variables, capture_output=True, text=True, timeout=280, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done
+
+    return run
 
 
 @pytest.fixture

@@ -2,33 +2,24 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from opentrail.testing.aws_cli import require_aws
 
-ROOT = Path(__file__).resolve().parents[2]
+Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
-def test_the_calls_of_a_dozen_services_are_recorded_and_proven() -> None:
+def test_the_calls_of_a_dozen_services_are_recorded_and_proven(run_example: Run) -> None:
     require_aws("newest")
     if not Path(sys.executable).with_name("moto_server").exists():
         pytest.skip("moto_server is not installed")
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "OPENTRAIL_"))}
-    done = subprocess.run(
-        [sys.executable, ROOT / "examples/moto.py"],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=280,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    done = run_example("moto.py")
     assert done.stderr == ""
     services = dict(re.findall(r"^   (\S+)\.amazonaws\.com +(\d+) records?\b", done.stdout, re.MULTILINE))
     assert set(services) >= {"dynamodb", "ec2", "ecr", "events", "kinesis", "kms", "lambda", "logs", "route53"}

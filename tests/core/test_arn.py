@@ -17,10 +17,7 @@ from opentrail.core.arn import (
     object_arn,
     parse_arn,
     partition_of,
-    role_arn,
-    root_arn,
     trail_arn,
-    user_arn,
 )
 from opentrail.core.errors import FormatError
 
@@ -53,9 +50,6 @@ def test_the_parts_of_an_arn() -> None:
     [
         (bucket_arn("b"), "arn:aws:s3:::b"),
         (object_arn("b", "a//b"), "arn:aws:s3:::b/a//b"),
-        (user_arn("123456789012", "alice", path="/team/"), "arn:aws:iam::123456789012:user/team/alice"),
-        (role_arn("123456789012", "r"), "arn:aws:iam::123456789012:role/r"),
-        (root_arn("123456789012", partition="aws-cn"), "arn:aws-cn:iam::123456789012:root"),
         (assumed_role_arn("123456789012", "r", "s"), "arn:aws:sts::123456789012:assumed-role/r/s"),
         (trail_arn("cn-north-1", "123456789012", "t"), "arn:aws-cn:cloudtrail:cn-north-1:123456789012:trail/t"),
     ],

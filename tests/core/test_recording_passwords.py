@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 
@@ -30,10 +29,6 @@ NO_SECRETS = {
     "taxsettings": "the token of a document to fetch, in a read",
 }
 SERVICES = ("docdb", "elasticache", "elbv2", "emr", "glue", "kms", "lambda", "mq", "neptune", "pinpoint", "rds", "sns")
-LONG = (
-    pytest.mark.long,
-    pytest.mark.skipif(not os.environ.get("OPENTRAIL_LONG"), reason="make test-long runs it"),
-)
 
 
 def open_secrets(shape: Shape | None, path: tuple[str, ...] = (), seen: tuple[Shape, ...] = ()) -> Iterator[list[str]]:
@@ -70,7 +65,7 @@ def shown_secrets(operation: Operation, rules: RecordRules) -> list[str]:
     return [f"{operation.service.name} {operation.name} {'.'.join(path)}" for path in found]
 
 
-@pytest.mark.parametrize("services", [SERVICES, pytest.param(None, marks=LONG)], ids=["some", "all"])
+@pytest.mark.parametrize("services", [SERVICES, pytest.param(None, marks=pytest.mark.long)], ids=["some", "all"])
 def test_no_password_stays_in_the_open(services: tuple[str, ...] | None) -> None:
     catalog, rules = BotocoreCatalog(), load_rules()
     found: list[str] = []

@@ -8,7 +8,6 @@ are garbage, and faults are named by whoever answers.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -31,10 +30,6 @@ SEED = 20261123
 SAMPLE = 45
 #: Services whose records are written by rules of their own: always in the sample.
 OWN_FORMS = ("apigateway", "dynamodb", "ec2", "eks", "kms", "rds", "s3", "s3control", "sqs", "ssm", "sts")
-LONG = (
-    pytest.mark.long,
-    pytest.mark.skipif(not os.environ.get("OPENTRAIL_LONG"), reason="make test-long runs it"),
-)
 MAX_DEPTH = 4
 FIELDS = (
     *("eventVersion", "userIdentity", "eventTime", "eventSource", "eventName", "awsRegion", "sourceIPAddress"),
@@ -154,7 +149,7 @@ def test_every_call_has_its_record(service: str, catalog: BotocoreCatalog, rules
     run(service, catalog, rules)
 
 
-@pytest.mark.parametrize("service", [pytest.param("all", marks=LONG)])
+@pytest.mark.parametrize("service", [pytest.param("all", marks=pytest.mark.long)])
 def test_every_call_of_every_service_has_its_record(service: str, catalog: BotocoreCatalog, rules: RecordRules) -> None:
     assert service == "all"
     for name in catalog.names():

@@ -30,6 +30,7 @@ from botocore.compat import HTTPHeaders
 from botocore.config import Config
 from botocore.credentials import Credentials
 
+from opentrail.cli.main import main as run_command
 from opentrail.core.http import Tls
 from opentrail.journal.base import EntryKind, Journal, StoredEntry
 from opentrail.journal.local import open_local_journal
@@ -390,8 +391,29 @@ def on_the_wire() -> Callable[..., bytes]:
 
 
 @pytest.fixture
+def run_opentrail_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run an ``opentrail`` command to its end in the test's own process, which costs no start."""
+    for name in set(os.environ) - set(_environment()):
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        capsys.readouterr()
+        try:
+            code: Any = run_command(arguments)
+        except SystemExit as ending:  # argparse has printed what is wrong
+            code = ending.code
+        said = capsys.readouterr()
+        return subprocess.CompletedProcess(arguments, code, said.out, said.err)
+
+    return run
+
+
+@pytest.fixture
 def run_opentrail(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Run the ``opentrail`` command to its end."""
+    """Run the ``opentrail`` command to its end, in a process of its own."""
 
     def run(*arguments: str, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

@@ -40,11 +40,11 @@ def sign_in(server: Any, words: dict[str, str]) -> str:
 
 
 @pytest.fixture
-def account(run_opentrail: Any, tmp_path: Path) -> Any:
+def account(run_opentrail_here: Any, tmp_path: Path) -> Any:
     """``opentrail account`` on the data folder of the first server; its JSON, or its error."""
 
     def run(*words: str, code: int = 0) -> Any:
-        done = run_opentrail("account", *words, "--data-dir", str(tmp_path / "data-0"), "--json")
+        done = run_opentrail_here("account", *words, "--data-dir", str(tmp_path / "data-0"), "--json")
         assert done.returncode == code, done.stderr
         return json.loads(done.stdout) if code == 0 else done.stderr
 
@@ -81,9 +81,8 @@ def test_an_account_made_on_a_running_server_can_be_used_at_once(serve: Any, acc
     assert "closed already" in account("close", "audit", code=2)
 
 
+@pytest.mark.usefixtures("server_folder")
 def test_accounts_are_made_and_closed_without_a_server(serve: Any, account: Any, tmp_path: Path) -> None:
-    first = serve()
-    first.stop()
     names = ["one", "two"]
     ids = [account("create", name)["account"]["account_id"] for name in names]
     account("close", "two")
@@ -128,10 +127,10 @@ def test_what_cannot_be_is_refused(serve: Any, account: Any) -> None:
 
 
 @pytest.fixture
-def server_folder(serve: Any, tmp_path: Path) -> Path:
+def server_folder(tmp_path: Path) -> Path:
     """The data folder of a server that has ended."""
-    serve().stop()
-    return tmp_path / "data-0"
+    with open_runtime(Settings(data_dir=tmp_path / "data-0")):
+        return tmp_path / "data-0"
 
 
 @pytest.mark.usefixtures("server_folder")
@@ -153,8 +152,8 @@ def test_an_interrupted_create_goes_on(account: Any, server_folder: Path, monkey
     def crash(*_arguments: object) -> None:
         raise KeyboardInterrupt
 
-    with open_runtime(Settings(data_dir=server_folder)) as runtime:
-        monkeypatch.setattr(Identities, "create_key", crash)
+    with open_runtime(Settings(data_dir=server_folder)) as runtime, monkeypatch.context() as patch:
+        patch.setattr(Identities, "create_key", crash)
         with pytest.raises(KeyboardInterrupt):
             runtime.account_desk.create({"name": "audit"})
     [begun] = [each for each in account("list")["accounts"] if each["name"] == "audit"]

@@ -16,8 +16,8 @@ from opentrail.core.errors import ConfigError
 from opentrail.server.control import call_server
 
 
-def flush(run_opentrail: Any, data_dir: Path) -> dict[str, Any]:
-    done = run_opentrail("flush", "--json", "--data-dir", str(data_dir))
+def flush(run: Any, data_dir: Path) -> dict[str, Any]:
+    done = run("flush", "--json", "--data-dir", str(data_dir))
     assert done.returncode == 0, done.stderr
     answer: dict[str, Any] = json.loads(done.stdout)
     return answer
@@ -39,30 +39,30 @@ def test_a_command_asks_the_server_that_runs(serve: Any, run_opentrail: Any) -> 
     assert not (server.data_dir / "control.json").exists()
 
 
-def test_a_folder_deeper_than_a_socket_path_may_be(serve: Any, run_opentrail: Any, tmp_path: Path) -> None:
+def test_a_folder_deeper_than_a_socket_path_may_be(serve: Any, run_opentrail_here: Any, tmp_path: Path) -> None:
     folder = tmp_path / ("deep" * 30) / "data"
     server = serve(data_dir=folder)
-    assert flush(run_opentrail, folder) == {"delivered": 0, "waiting": 0}
+    assert flush(run_opentrail_here, folder) == {"delivered": 0, "waiting": 0}
     path = Path(json.loads((folder / "control.json").read_text())["socket"])
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
     assert server.stop() == 0
     assert not path.parent.exists()
 
 
-def test_without_a_server_a_command_opens_the_folder_itself(serve: Any, run_opentrail: Any) -> None:
+def test_without_a_server_a_command_opens_the_folder_itself(serve: Any, run_opentrail_here: Any) -> None:
     server = serve()
     server.client("sts").get_caller_identity()
     server.stop()
-    assert flush(run_opentrail, server.data_dir) == {"delivered": 0, "waiting": 0}
+    assert flush(run_opentrail_here, server.data_dir) == {"delivered": 0, "waiting": 0}
 
 
-def test_what_a_killed_server_left_is_in_nobodys_way(serve: Any, run_opentrail: Any) -> None:
+def test_what_a_killed_server_left_is_in_nobodys_way(serve: Any, run_opentrail_here: Any) -> None:
     killed = serve()
     killed.stop(signal.SIGKILL)
     assert (killed.data_dir / "control.sock").exists()
-    assert flush(run_opentrail, killed.data_dir) == {"delivered": 0, "waiting": 0}
+    assert flush(run_opentrail_here, killed.data_dir) == {"delivered": 0, "waiting": 0}
     server = serve(data_dir=killed.data_dir)
-    assert flush(run_opentrail, server.data_dir) == {"delivered": 0, "waiting": 0}
+    assert flush(run_opentrail_here, server.data_dir) == {"delivered": 0, "waiting": 0}
     assert server.stop() == 0
 
 
@@ -88,9 +88,9 @@ def test_an_unknown_command_is_told_so(serve: Any) -> None:
             call_server(server.data_dir, request)
 
 
-def test_a_command_that_fails_says_why(serve: Any, run_opentrail: Any) -> None:
+def test_a_command_that_fails_says_why(serve: Any, run_opentrail_here: Any) -> None:
     server = serve()
-    done = run_opentrail("keys", "rotate", "--data-dir", str(server.data_dir))
+    done = run_opentrail_here("keys", "rotate", "--data-dir", str(server.data_dir))
     assert (done.returncode, done.stderr) == (
         2,
         "opentrail keys: there are no keys yet: name the region to make one for, with --region\n",

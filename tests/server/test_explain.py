@@ -230,7 +230,9 @@ def test_a_line_that_a_crash_cut_is_passed_over(local: Any, bucket: Any) -> None
     assert explain(local, event_id)["allowed"]
 
 
-def test_the_command_with_a_running_and_a_stopped_server(serve: Any, run_opentrail: Any) -> None:
+def test_the_command_with_a_running_and_a_stopped_server(
+    serve: Any, run_opentrail: Any, run_opentrail_here: Any
+) -> None:
     server = serve()
     server.client("sts").get_caller_identity()
     with pytest.raises(ClientError):
@@ -245,11 +247,11 @@ def test_the_command_with_a_running_and_a_stopped_server(serve: Any, run_opentra
     assert "\x1b" not in done.stdout
     assert server.stop() == 0
     listed = next(record for record in server.records() if record["eventName"] == "ListBuckets")
-    done = run_opentrail("explain", listed["eventID"], "--json", *options)
+    done = run_opentrail_here("explain", listed["eventID"], "--json", *options)
     explanation = json.loads(done.stdout)
     assert (done.returncode, explanation["allowed"], explanation["eventID"]) == (0, True, listed["eventID"])
     missing = next(record for record in server.records() if record.get("errorCode") == "NoSuchBucket")
-    done = run_opentrail("explain", missing["eventID"], *options)
+    done = run_opentrail_here("explain", missing["eventID"], *options)
     assert "answered before any policy was asked" in done.stdout
 
 
@@ -265,16 +267,15 @@ def _event_ids(data: Path, *, deadline: float, count: int = 3) -> list[str]:
     raise AssertionError("the decisions were not written")
 
 
-def test_the_command_refuses_what_it_cannot_find(serve: Any, run_opentrail: Any) -> None:
-    server = serve()
-    options = ("--data-dir", str(server.data_dir))
-    done = run_opentrail("explain", str(uuid4()), *options)
+def test_the_command_refuses_what_it_cannot_find(local: Any, run_opentrail_here: Any) -> None:
+    options = ("--data-dir", str(local.runtime.settings.data_dir))
+    done = run_opentrail_here("explain", str(uuid4()), *options)
     assert (done.returncode, done.stdout) == (1, "")
     assert "nothing is known of" in done.stderr
-    done = run_opentrail("explain", "../../etc/passwd", *options)
+    done = run_opentrail_here("explain", "../../etc/passwd", *options)
     assert done.returncode == 2
     assert "a UUID is expected" in done.stderr
-    done = run_opentrail("explain", str(uuid4()), "--data-dir", "nowhere")
+    done = run_opentrail_here("explain", str(uuid4()), "--data-dir", "nowhere")
     assert done.returncode == 2
 
 
@@ -297,7 +298,7 @@ def test_colour_is_for_terminals(
     assert "\x1b" not in capsys.readouterr().out
 
 
-def test_a_kill_loses_the_last_moments_and_nothing_else(serve: Any, run_opentrail: Any) -> None:
+def test_a_kill_loses_the_last_moments_and_nothing_else(serve: Any, run_opentrail_here: Any) -> None:
     server = serve()
     sts = server.client("sts")
     for _ in range(3):
@@ -312,6 +313,6 @@ def test_a_kill_loses_the_last_moments_and_nothing_else(serve: Any, run_opentrai
     again.client("sts").get_caller_identity()
     _event_ids(again.data_dir, deadline=20, count=4)
     for event_id in kept:
-        assert run_opentrail("explain", event_id, "--data-dir", str(server.data_dir)).returncode == 0
+        assert run_opentrail_here("explain", event_id, "--data-dir", str(server.data_dir)).returncode == 0
     assert again.stop() == 0
     assert len(again.records()) == 4

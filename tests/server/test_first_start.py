@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -30,14 +31,13 @@ def aws(server: Any, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.skipif(not AWS.exists(), reason="the AWS CLI is not installed")
-def test_the_aws_cli_works_at_once(serve: Any) -> None:
-    server = serve("--account-id", "123456789012")
+def test_the_aws_cli_works_at_once(server: Any) -> None:
     done = aws(server, "sts", "get-caller-identity", "--query", "Arn", "--output", "text")
-    assert (done.returncode, done.stdout) == (0, "arn:aws:iam::123456789012:root\n"), done.stderr
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(r"arn:aws:iam::[0-9]{12}:root\n", done.stdout)
 
 
-def test_secrets_are_for_their_owner_alone(serve: Any) -> None:
-    server = serve()
+def test_secrets_are_for_their_owner_alone(server: Any) -> None:
     assert stat.S_IMODE(server.data_dir.stat().st_mode) == 0o700
     for name in ("credentials", "master.key"):
         assert stat.S_IMODE((server.data_dir / name).stat().st_mode) == 0o600
@@ -154,8 +154,7 @@ def test_a_crash_at_any_step_leaves_a_start_that_can_be_done_again(
     engine.dispose()
 
 
-def test_a_key_of_nobody_is_refused(serve: Any) -> None:
-    server = serve()
+def test_a_key_of_nobody_is_refused(server: Any) -> None:
     stranger = type(server.key)(id="AKIA" + "X" * 16, secret=server.key.secret)
     with pytest.raises(ClientError, match="InvalidClientTokenId"):
         server.client("sts", stranger).get_caller_identity()

@@ -8,12 +8,11 @@ import io
 import json
 import secrets
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from opentrail.testing.aws_cli import require_aws
+from opentrail.testing.aws_cli import warm_aws
 from opentrail.testing.live_server import LiveServer
 
 Aws = Callable[..., Any]
@@ -30,17 +29,17 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
 
 
 @pytest.fixture(scope="module", params=["newest", "old"])
-def aws(request: pytest.FixtureRequest, live: LiveServer) -> Aws:
+def aws(request: pytest.FixtureRequest, live: LiveServer) -> Iterator[Aws]:
     """``aws iam WORDS``: its JSON answer, or its error's text."""
-    executable: Path = require_aws(request.param)
+    with warm_aws(request.param) as executable:
 
-    def run(*words: str) -> Any:
-        done = live.aws(executable, "iam", *words)
-        if done.returncode:
-            return done.stderr.strip()
-        return json.loads(done.stdout) if done.stdout.strip() else None
+        def run(*words: str) -> Any:
+            done = live.aws(executable, "iam", *words)
+            if done.returncode:
+                return done.stderr.strip()
+            return json.loads(done.stdout) if done.stdout.strip() else None
 
-    return run
+        yield run
 
 
 def test_the_credential_report(aws: Aws, live: LiveServer) -> None:

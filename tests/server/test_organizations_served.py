@@ -111,8 +111,8 @@ def test_every_level_must_allow(world: World) -> None:
     world.connect("s3", entered).list_buckets()
 
 
-def test_a_members_root_user_is_bound_too(world: World, run_opentrail: Any) -> None:
-    done = run_opentrail("account", "create", "joiner", "--data-dir", str(world.server.data_dir), "--json")
+def test_a_members_root_user_is_bound_too(world: World, run_opentrail_here: Any) -> None:
+    done = run_opentrail_here("account", "create", "joiner", "--data-dir", str(world.server.data_dir), "--json")
     account_id = json.loads(done.stdout)["account"]["account_id"]
     profile = _profile(world.server.data_dir / "credentials", "joiner")
     joiner = world.connect("organizations", profile)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -24,10 +23,6 @@ from opentrail.testing.planted_calls import REGION, PlantedCall, PlantedService
 from opentrail.testing.planted_secrets import Planter
 
 ACCOUNT = "123456789012"
-LONG = (
-    pytest.mark.long,
-    pytest.mark.skipif(not os.environ.get("OPENTRAIL_LONG"), reason="make test-long runs it"),
-)
 
 
 @pytest.fixture(scope="module")
@@ -81,8 +76,8 @@ def leaks(call: PlantedCall, data: bytes) -> set[str]:
     ("special", "turn"),
     [
         pytest.param("", 0, id="plain"),
-        pytest.param('/+ =\u00e9"<&', 1, id="special", marks=LONG),
-        pytest.param("", 2, id="other-members-of-unions", marks=LONG),
+        pytest.param('/+ =\u00e9"<&', 1, id="special", marks=pytest.mark.long),
+        pytest.param("", 2, id="other-members-of-unions", marks=pytest.mark.long),
     ],
 )
 @pytest.mark.parametrize("service", SERVICES)

@@ -19,87 +19,104 @@ def run(pytester: pytest.Pytester, source: str, *options: str) -> pytest.RunResu
     return pytester.runpytest_subprocess(*OPTIONS, *options)
 
 
-def test_a_test_finds_what_its_code_called(pytester: pytest.Pytester) -> None:
-    result = run(
-        pytester,
-        """
-        import pytest
-        from botocore.exceptions import ClientError
+FINDS_WHAT_ITS_CODE_CALLED = """
+import pytest
+from botocore.exceptions import ClientError
 
-        def cover_tracks(cloudtrail, name):
-            cloudtrail.delete_trail(Name=name)
+def cover_tracks(cloudtrail, name):
+    cloudtrail.delete_trail(Name=name)
 
-        def test_detection(opentrail_trail):
-            trail = opentrail_trail
-            cover_tracks(trail.client("cloudtrail"), trail.name)
-            (event,) = trail.assert_recorded("DeleteTrail", parameters={"name": trail.name}, error=False, count=1)
-            assert event["eventSource"] == "cloudtrail.amazonaws.com"
-            assert event["recipientAccountId"] == trail.account_id
-            assert [each["eventName"] for each in trail.events()] == ["DeleteTrail"]
+def test_detection(opentrail_trail):
+    trail = opentrail_trail
+    cover_tracks(trail.client("cloudtrail"), trail.name)
+    (event,) = trail.assert_recorded("DeleteTrail", parameters={"name": trail.name}, error=False, count=1)
+    assert event["eventSource"] == "cloudtrail.amazonaws.com"
+    assert event["recipientAccountId"] == trail.account_id
+    assert [each["eventName"] for each in trail.events()] == ["DeleteTrail"]
 
-        def test_policy(opentrail_trail):
-            trail = opentrail_trail
-            allow = {"Effect": "Allow", "Action": "*", "Resource": "*"}
-            deny = {"Effect": "Deny", "Action": "cloudtrail:StopLogging", "Resource": "*"}
-            dev = trail.user("dev", [allow, deny])
-            with pytest.raises(ClientError, match="explicit deny"):
-                dev.client("cloudtrail").stop_logging(Name=trail.name)
-            dev.client("s3").list_buckets()
-            trail.assert_recorded("StopLogging", error="AccessDenied", user="dev", source="cloudtrail")
-            trail.assert_not_recorded("StopLogging", error=False)
-            trail.assert_not_recorded("CreateUser")
-            assert [each["eventName"] for each in trail.events(user="dev", error=False)] == ["ListBuckets"]
-            trail.clear()
-            assert trail.events() == []
+def test_policy(opentrail_trail):
+    trail = opentrail_trail
+    allow = {"Effect": "Allow", "Action": "*", "Resource": "*"}
+    deny = {"Effect": "Deny", "Action": "cloudtrail:StopLogging", "Resource": "*"}
+    dev = trail.user("dev", [allow, deny])
+    with pytest.raises(ClientError, match="explicit deny"):
+        dev.client("cloudtrail").stop_logging(Name=trail.name)
+    dev.client("s3").list_buckets()
+    trail.assert_recorded("StopLogging", error="AccessDenied", user="dev", source="cloudtrail")
+    trail.assert_not_recorded("StopLogging", error=False)
+    trail.assert_not_recorded("CreateUser")
+    assert [each["eventName"] for each in trail.events(user="dev", error=False)] == ["ListBuckets"]
+    trail.clear()
+    assert trail.events() == []
 
-        def test_names_are_free_again(opentrail_trail):
-            s3 = opentrail_trail.client("s3")
-            s3.create_bucket(Bucket="shared-name")
-            s3.put_object(Bucket="shared-name", Key="k", Body=b"x")
-            s3.create_multipart_upload(Bucket="shared-name", Key="m")
+def test_names_are_free_again(opentrail_trail):
+    s3 = opentrail_trail.client("s3")
+    s3.create_bucket(Bucket="shared-name")
+    s3.put_object(Bucket="shared-name", Key="k", Body=b"x")
+    s3.create_multipart_upload(Bucket="shared-name", Key="m")
 
-        @pytest.mark.parametrize("turn", range(3))
-        def test_again(opentrail_trail, turn):
-            opentrail_trail.client("s3").create_bucket(Bucket="shared-name")
-            assert len(opentrail_trail.events()) == 1
-        """,
+@pytest.mark.parametrize("turn", range(3))
+def test_again(opentrail_trail, turn):
+    opentrail_trail.client("s3").create_bucket(Bucket="shared-name")
+    assert len(opentrail_trail.events()) == 1
+"""
+
+DELIVERS_AND_VALIDATES = """
+import gzip, json
+
+def test_files(opentrail_trail):
+    trail = opentrail_trail
+    trail.client("sts").get_caller_identity()
+    trail.client("sts", region="eu-west-1").get_caller_identity()
+    files = trail.flush()
+    assert {file.key.split("/")[3] for file in files} == {"us-east-1", "eu-west-1"}
+    assert files == trail.log_files()
+    names = [record["eventName"] for file in files for record in file.records]
+    assert names.count("GetCallerIdentity") == 2
+    found = trail.client("s3").get_object(Bucket=trail.bucket, Key=files[0].key)["Body"].read()
+    assert found == files[0].data
+    assert trail.validate() == []
+
+def test_a_forgery_is_found(opentrail_trail):
+    trail = opentrail_trail
+    trail.client("sts").get_caller_identity()
+    (file,) = trail.flush()
+    assert trail.validate() == []
+    records = [record for record in file.records if record["eventName"] != "GetCallerIdentity"]
+    forged = gzip.compress(json.dumps({"Records": records}).encode())
+    trail.overwrite(file.key, forged)
+    (finding,) = trail.validate()
+    assert finding.key == file.key
+    assert finding.code == "log-file-changed"
+"""
+
+SENDS_EVERY_CLIENT_OF_THE_PROCESS = """
+import boto3, os, subprocess, sys
+
+boto3.setup_default_session(aws_access_key_id="AKIDOLD", aws_secret_access_key="old", region_name="eu-west-3")
+
+def test_environment(opentrail_env, monkeypatch):
+    boto3.client("sts").get_caller_identity()
+    program = "import boto3; boto3.resource('s3').create_bucket(Bucket='from-a-process')"
+    subprocess.run([sys.executable, "-c", program], check=True, env=dict(os.environ))
+    opentrail_env.assert_recorded("CreateBucket", parameters={"bucketName": "from-a-process"})
+    assert opentrail_env.session.resource("s3").Bucket("from-a-process").creation_date
+    opentrail_env.assert_recorded("GetCallerIdentity", user="root", region="us-east-1")
+
+def test_after_it(monkeypatch):
+    assert "AWS_ENDPOINT_URL" not in os.environ
+    assert boto3.DEFAULT_SESSION.region_name == "eu-west-3"
+"""
+
+
+def test_programs_of_all_kinds_are_tested(pytester: pytest.Pytester) -> None:
+    """All in one run, and so one after the other on one server."""
+    pytester.makepyfile(
+        test_finds=FINDS_WHAT_ITS_CODE_CALLED,
+        test_files=DELIVERS_AND_VALIDATES,
+        test_environment=SENDS_EVERY_CLIENT_OF_THE_PROCESS,
     )
-    result.assert_outcomes(passed=6)
-
-
-def test_log_files_are_delivered_and_validated(pytester: pytest.Pytester) -> None:
-    result = run(
-        pytester,
-        """
-        import gzip, json
-
-        def test_files(opentrail_trail):
-            trail = opentrail_trail
-            trail.client("sts").get_caller_identity()
-            trail.client("sts", region="eu-west-1").get_caller_identity()
-            files = trail.flush()
-            assert {file.key.split("/")[3] for file in files} == {"us-east-1", "eu-west-1"}
-            assert files == trail.log_files()
-            names = [record["eventName"] for file in files for record in file.records]
-            assert names.count("GetCallerIdentity") == 2
-            found = trail.client("s3").get_object(Bucket=trail.bucket, Key=files[0].key)["Body"].read()
-            assert found == files[0].data
-            assert trail.validate() == []
-
-        def test_a_forgery_is_found(opentrail_trail):
-            trail = opentrail_trail
-            trail.client("sts").get_caller_identity()
-            (file,) = trail.flush()
-            assert trail.validate() == []
-            records = [record for record in file.records if record["eventName"] != "GetCallerIdentity"]
-            forged = gzip.compress(json.dumps({"Records": records}).encode())
-            trail.overwrite(file.key, forged)
-            (finding,) = trail.validate()
-            assert finding.key == file.key
-            assert finding.code == "log-file-changed"
-        """,
-    )
-    result.assert_outcomes(passed=2)
+    pytester.runpytest_subprocess(*OPTIONS).assert_outcomes(passed=10)
 
 
 def test_a_failing_test_shows_what_came_nearest(pytester: pytest.Pytester) -> None:
@@ -131,30 +148,6 @@ def test_a_failing_test_shows_what_came_nearest(pytester: pytest.Pytester) -> No
         ]
     )
     result.stdout.no_fnmatch_line("*in assert_recorded*")
-
-
-def test_every_client_of_the_process_may_be_sent_to_the_endpoint(pytester: pytest.Pytester) -> None:
-    result = run(
-        pytester,
-        """
-        import boto3, os, subprocess, sys
-
-        boto3.setup_default_session(aws_access_key_id="AKIDOLD", aws_secret_access_key="old", region_name="eu-west-3")
-
-        def test_environment(opentrail_env, monkeypatch):
-            boto3.client("sts").get_caller_identity()
-            program = "import boto3; boto3.resource('s3').create_bucket(Bucket='from-a-process')"
-            subprocess.run([sys.executable, "-c", program], check=True, env=dict(os.environ))
-            opentrail_env.assert_recorded("CreateBucket", parameters={"bucketName": "from-a-process"})
-            assert opentrail_env.session.resource("s3").Bucket("from-a-process").creation_date
-            opentrail_env.assert_recorded("GetCallerIdentity", user="root", region="us-east-1")
-
-        def test_after_it(monkeypatch):
-            assert "AWS_ENDPOINT_URL" not in os.environ
-            assert boto3.DEFAULT_SESSION.region_name == "eu-west-3"
-        """,
-    )
-    result.assert_outcomes(passed=2)
 
 
 def test_calls_that_moto_answers_are_recorded(pytester: pytest.Pytester) -> None:
@@ -238,19 +231,28 @@ def test_settings_come_from_the_ini_file_and_the_command_line(pytester: pytest.P
     wrong.stdout.fnmatch_lines(["*opentrail_settings: name=value is expected*"])
 
 
-def test_nothing_is_imported_for_tests_that_do_not_ask(pytester: pytest.Pytester) -> None:
+def test_nothing_is_imported_for_tests_that_do_not_ask_and_boto3_only_for_clients(pytester: pytest.Pytester) -> None:
     result = run(
         pytester,
         """
-        import sys
+        import sys, urllib.request
+        import pytest
 
         def test_plain():
             ours = {name for name in sys.modules if name.startswith("opentrail.")}
             assert ours == {"opentrail.testing", "opentrail.testing.pytest_plugin"}
             assert "boto3" not in sys.modules
+
+        def test_without_boto3_the_error_says_what_to_install(opentrail_trail, monkeypatch):
+            monkeypatch.setitem(sys.modules, "boto3", None)
+            with pytest.raises(Exception, match="boto3 is not installed"):
+                opentrail_trail.client("s3")
+            assert opentrail_trail.events() == []
+            with urllib.request.urlopen(f"{opentrail_trail.endpoint_url}/healthz") as answer:
+                assert answer.read() == b"ok\\n"
         """,
     )
-    result.assert_outcomes(passed=1)
+    result.assert_outcomes(passed=2)
 
 
 def test_processes_of_xdist_do_not_meet(pytester: pytest.Pytester) -> None:
@@ -264,25 +266,6 @@ def test_processes_of_xdist_do_not_meet(pytester: pytest.Pytester) -> None:
             opentrail_trail.assert_recorded("CreateBucket", count=1)
         """
     run(pytester, source, "-n", "2").assert_outcomes(passed=6)
-
-
-def test_without_boto3_the_error_says_what_to_install(pytester: pytest.Pytester) -> None:
-    result = run(
-        pytester,
-        """
-        import sys, urllib.request
-        import pytest
-
-        def test_plain(opentrail_trail, monkeypatch):
-            monkeypatch.setitem(sys.modules, "boto3", None)
-            with pytest.raises(Exception, match="boto3 is not installed"):
-                opentrail_trail.client("s3")
-            assert opentrail_trail.events() == []
-            with urllib.request.urlopen(f"{opentrail_trail.endpoint_url}/healthz") as answer:
-                assert answer.read() == b"ok\\n"
-        """,
-    )
-    result.assert_outcomes(passed=1)
 
 
 def test_what_needs_no_test_library_can_be_imported_without_one(tmp_path: Path) -> None:

@@ -33,307 +33,113 @@ class Case:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
     status: int = 200
-    source: str
     name: str
     error: str = ""
 
 
+def query(service: str, name: str, body: bytes, status: int = 200, error: str = "") -> Case:
+    """A form: the query protocol and EC2's."""
+    return Case(service=service, headers=FORM, body=body, status=status, name=name, error=error)
+
+
+def json_call(target: str, body: bytes, status: int = 200, error: str = "") -> Case:
+    """A call of CloudTrail or, by its whole target, of another service in JSON."""
+    service = "cloudtrail" if target.startswith(TARGET) else target.partition("_")[0].lower()
+    headers = JSON | {"X-Amz-Target": target}
+    name = target.rpartition(".")[2]
+    return Case(service=service, headers=headers, body=body, status=status, name=name, error=error)
+
+
+def rest(service: str, request: str, name: str, status: int = 200, error: str = "", **more: Any) -> Case:
+    """A call whose method and path, ``request``, say what it is."""
+    method, target = request.split()
+    return Case(service=service, method=method, target=target, status=status, name=name, error=error, **more)
+
+
+def cbor(name: str, body: bytes, status: int, error: str) -> Case:
+    """A call of CloudWatch in CBOR."""
+    target = f"/service/GraniteServiceVersion20100801/operation/{name}"
+    return rest("monitoring", f"POST {target}", name, status, error, headers=CBOR, body=body)
+
+
 CASES = {
-    "query: good": Case(
-        service="sts",
-        headers=FORM,
-        body=b"Action=GetCallerIdentity&Version=2011-06-15",
-        source="sts",
-        name="GetCallerIdentity",
+    "query: good": query("sts", "GetCallerIdentity", b"Action=GetCallerIdentity&Version=2011-06-15"),
+    "query: fails in the service": query(
+        "iam", "GetUser", b"Action=GetUser&Version=2010-05-08&UserName=nobody", 404, "NoSuchEntityException"
     ),
-    "query: fails in the service": Case(
-        service="iam",
-        headers=FORM,
-        body=b"Action=GetUser&Version=2010-05-08&UserName=nobody",
-        status=404,
-        source="iam",
-        name="GetUser",
-        error="NoSuchEntityException",
+    "query: fails the model": query(
+        "iam", "CreateUser", b"Action=CreateUser&Version=2010-05-08&UserName=a+b", 400, "ValidationError"
     ),
-    "query: fails the model": Case(
-        service="iam",
-        headers=FORM,
-        body=b"Action=CreateUser&Version=2010-05-08&UserName=a+b",
-        status=400,
-        source="iam",
-        name="CreateUser",
-        error="ValidationError",
+    "query: not implemented": query(
+        "iam", "ListSAMLProviders", b"Action=ListSAMLProviders&Version=2010-05-08", 501, "NotImplemented"
     ),
-    "query: not implemented": Case(
-        service="iam",
-        headers=FORM,
-        body=b"Action=ListSAMLProviders&Version=2010-05-08",
-        status=501,
-        source="iam",
-        name="ListSAMLProviders",
-        error="NotImplemented",
+    "query: unknown operation": query("sts", "Dance", b"Action=Dance&Version=2011-06-15", 400, "InvalidAction"),
+    "query: no operation": query("sts", "UnknownOperation", b"a=b", 400, "MissingAction"),
+    "query: not UTF-8": query(
+        "iam", "CreateUser", b"Action=CreateUser&Version=2010-05-08&UserName=\xff", 400, "MalformedInput"
     ),
-    "query: unknown operation": Case(
-        service="sts",
-        headers=FORM,
-        body=b"Action=Dance&Version=2011-06-15",
-        status=400,
-        source="sts",
-        name="Dance",
-        error="InvalidAction",
+    "query: in the address": rest("sts", "GET /?Action=GetCallerIdentity&Version=2011-06-15", "GetCallerIdentity"),
+    "ec2: not implemented": query(
+        "ec2",
+        "DescribeInstances",
+        b"Action=DescribeInstances&Version=2016-11-15&InstanceId.1=i-0123456789abcdef0",
+        501,
+        "Server.NotImplemented",
     ),
-    "query: no operation": Case(
-        service="sts",
-        headers=FORM,
-        body=b"a=b",
-        status=400,
-        source="sts",
-        name="UnknownOperation",
-        error="MissingAction",
+    "ec2: malformed": query(
+        "ec2",
+        "RunInstances",
+        b"Action=RunInstances&Version=2016-11-15&MinCount=many&MaxCount=1",
+        400,
+        "Client.InvalidParameterValue",
     ),
-    "query: not UTF-8": Case(
-        service="iam",
-        headers=FORM,
-        body=b"Action=CreateUser&Version=2010-05-08&UserName=\xff",
-        status=400,
-        source="iam",
-        name="CreateUser",
-        error="MalformedInput",
+    "ec2: unknown operation": query("ec2", "Dance", b"Action=Dance&Version=2016-11-15", 400, "Client.InvalidAction"),
+    "json: good": json_call(TARGET + "ListTrails", b"{}"),
+    "json: fails in the service": json_call(TARGET + "GetTrail", b'{"Name": "a"}', 400, "InvalidTrailNameException"),
+    "json: a parameter is missing": json_call(TARGET + "GetTrail", b"{}", 400, "ValidationException"),
+    "json: not implemented": json_call("DynamoDB_20120810.ListTables", b"{}", 400, "UnknownOperationException"),
+    "json: unknown operation": json_call(TARGET + "Dance", b"{}", 400, "UnknownOperationException"),
+    "json: no JSON": json_call(TARGET + "ListTrails", b"{", 400, "SerializationException"),
+    "json: nested too deep": json_call(
+        TARGET + "ListTrails", b'{"x":' * 5000 + b"1" + b"}" * 5000, 400, "SerializationException"
     ),
-    "query: in the address": Case(
-        service="sts",
-        method="GET",
-        target="/?Action=GetCallerIdentity&Version=2011-06-15",
-        source="sts",
-        name="GetCallerIdentity",
+    "json: of another type": json_call(
+        TARGET + "DescribeTrails", b'{"trailNameList": {"a": 1}}', 400, "SerializationException"
     ),
-    "ec2: not implemented": Case(
-        service="ec2",
-        headers=FORM,
-        body=b"Action=DescribeInstances&Version=2016-11-15&InstanceId.1=i-0123456789abcdef0",
-        status=501,
-        source="ec2",
-        name="DescribeInstances",
-        error="Server.NotImplemented",
+    "rest-json: not implemented": rest(
+        "lambda", "GET /2015-03-31/functions/", "ListFunctions20150331", 501, "NotImplemented"
     ),
-    "ec2: malformed": Case(
-        service="ec2",
-        headers=FORM,
-        body=b"Action=RunInstances&Version=2016-11-15&MinCount=many&MaxCount=1",
-        status=400,
-        source="ec2",
-        name="RunInstances",
-        error="Client.InvalidParameterValue",
+    "rest-json: malformed": rest(
+        "lambda", "POST /2015-03-31/functions", "CreateFunction20150331", 400, "SerializationException", body=b"["
     ),
-    "ec2: unknown operation": Case(
-        service="ec2",
-        headers=FORM,
-        body=b"Action=Dance&Version=2016-11-15",
-        status=400,
-        source="ec2",
-        name="Dance",
-        error="Client.InvalidAction",
+    "rest-json: unknown operation": rest(
+        "lambda", "POST /nowhere", "UnknownOperation", 404, "UnknownOperationException"
     ),
-    "json: good": Case(
-        service="cloudtrail",
-        headers=JSON | {"X-Amz-Target": TARGET + "ListTrails"},
-        body=b"{}",
-        source="cloudtrail",
-        name="ListTrails",
+    "rest-xml: not implemented": rest(
+        "route53", "GET /2013-04-01/hostedzone", "ListHostedZones", 501, "NotImplemented"
     ),
-    "json: fails in the service": Case(
-        service="cloudtrail",
-        headers=JSON | {"X-Amz-Target": TARGET + "GetTrail"},
-        body=b'{"Name": "a"}',
-        status=400,
-        source="cloudtrail",
-        name="GetTrail",
-        error="InvalidTrailNameException",
+    "rest-xml: malformed": rest(
+        "route53", "POST /2013-04-01/hostedzone", "CreateHostedZone", 400, "MalformedInput", body=b"<a"
     ),
-    "json: a parameter is missing": Case(
-        service="cloudtrail",
-        headers=JSON | {"X-Amz-Target": TARGET + "GetTrail"},
-        body=b"{}",
-        status=400,
-        source="cloudtrail",
-        name="GetTrail",
-        error="ValidationException",
-    ),
-    "json: not implemented": Case(
-        service="dynamodb",
-        headers=JSON | {"X-Amz-Target": "DynamoDB_20120810.ListTables"},
-        body=b"{}",
-        status=400,
-        source="dynamodb",
-        name="ListTables",
-        error="UnknownOperationException",
-    ),
-    "json: unknown operation": Case(
-        service="cloudtrail",
-        headers=JSON | {"X-Amz-Target": TARGET + "Dance"},
-        body=b"{}",
-        status=400,
-        source="cloudtrail",
-        name="Dance",
-        error="UnknownOperationException",
-    ),
-    "json: no JSON": Case(
-        service="cloudtrail",
-        headers=JSON | {"X-Amz-Target": TARGET + "ListTrails"},
-        body=b"{",
-        status=400,
-        source="cloudtrail",
-        name="ListTrails",
-        error="SerializationException",
-    ),
-    "json: nested too deep": Case(
-        service="cloudtrail",
-        headers=JSON | {"X-Amz-Target": TARGET + "ListTrails"},
-        body=b'{"x":' * 5000 + b"1" + b"}" * 5000,
-        status=400,
-        source="cloudtrail",
-        name="ListTrails",
-        error="SerializationException",
-    ),
-    "json: of another type": Case(
-        service="cloudtrail",
-        headers=JSON | {"X-Amz-Target": TARGET + "DescribeTrails"},
-        body=b'{"trailNameList": {"a": 1}}',
-        status=400,
-        source="cloudtrail",
-        name="DescribeTrails",
-        error="SerializationException",
-    ),
-    "rest-json: not implemented": Case(
-        service="lambda",
-        method="GET",
-        target="/2015-03-31/functions/",
-        status=501,
-        source="lambda",
-        name="ListFunctions20150331",
-        error="NotImplemented",
-    ),
-    "rest-json: malformed": Case(
-        service="lambda",
-        target="/2015-03-31/functions",
-        body=b"[",
-        status=400,
-        source="lambda",
-        name="CreateFunction20150331",
-        error="SerializationException",
-    ),
-    "rest-json: unknown operation": Case(
-        service="lambda",
-        target="/nowhere",
-        status=404,
-        source="lambda",
-        name="UnknownOperation",
-        error="UnknownOperationException",
-    ),
-    "rest-xml: not implemented": Case(
-        service="route53",
-        method="GET",
-        target="/2013-04-01/hostedzone",
-        status=501,
-        source="route53",
-        name="ListHostedZones",
-        error="NotImplemented",
-    ),
-    "rest-xml: malformed": Case(
-        service="route53",
-        target="/2013-04-01/hostedzone",
-        body=b"<a",
-        status=400,
-        source="route53",
-        name="CreateHostedZone",
-        error="MalformedInput",
-    ),
-    "s3: good": Case(service="s3", method="GET", source="s3", name="ListBuckets"),
-    "s3: fails in the service": Case(
-        service="s3",
-        method="GET",
-        target="/no-such-bucket/key",
-        status=404,
-        source="s3",
-        name="GetObject",
-        error="NoSuchBucket",
-    ),
-    "s3: not implemented": Case(
-        service="s3",
-        method="GET",
-        target="/no-such-bucket?website",
-        status=501,
-        source="s3",
-        name="GetBucketWebsite",
-        error="NotImplemented",
-    ),
-    "s3: malformed": Case(
-        service="s3",
-        target="/no-such-bucket?delete",
-        body=b"<Delete>",
-        status=400,
-        source="s3",
-        name="DeleteObjects",
-        error="MalformedXML",
-    ),
-    "s3: another method": Case(
-        service="s3",
-        method="PATCH",
-        target="/no-such-bucket/key",
-        status=405,
-        source="s3",
-        name="UnknownOperation",
-        error="MethodNotAllowed",
-    ),
-    "s3: a checksum that is wrong": Case(
-        service="s3",
-        method="PUT",
-        target="/no-such-bucket/key",
+    "s3: good": rest("s3", "GET /", "ListBuckets"),
+    "s3: fails in the service": rest("s3", "GET /no-such-bucket/key", "GetObject", 404, "NoSuchBucket"),
+    "s3: not implemented": rest("s3", "GET /no-such-bucket?website", "GetBucketWebsite", 501, "NotImplemented"),
+    "s3: malformed": rest("s3", "POST /no-such-bucket?delete", "DeleteObjects", 400, "MalformedXML", body=b"<Delete>"),
+    "s3: another method": rest("s3", "PATCH /no-such-bucket/key", "UnknownOperation", 405, "MethodNotAllowed"),
+    "s3: a checksum that is wrong": rest(
+        "s3",
+        "PUT /no-such-bucket/key",
+        "PutObject",
+        400,
+        "BadDigest",
         headers={"Content-MD5": "AAAAAAAAAAAAAAAAAAAAAA=="},
         body=b"body",
-        status=400,
-        source="s3",
-        name="PutObject",
-        error="BadDigest",
     ),
-    "cbor: not implemented": Case(
-        service="monitoring",
-        target="/service/GraniteServiceVersion20100801/operation/ListMetrics",
-        headers=CBOR,
-        body=b"\xa0",
-        status=400,
-        source="monitoring",
-        name="ListMetrics",
-        error="UnknownOperationException",
-    ),
-    "cbor: malformed": Case(
-        service="monitoring",
-        target="/service/GraniteServiceVersion20100801/operation/ListMetrics",
-        headers=CBOR,
-        body=b"\xff",
-        status=400,
-        source="monitoring",
-        name="ListMetrics",
-        error="SerializationException",
-    ),
-    "cbor: unknown operation": Case(
-        service="monitoring",
-        target="/service/GraniteServiceVersion20100801/operation/Dance",
-        headers=CBOR,
-        body=b"\xa0",
-        status=400,
-        source="monitoring",
-        name="Dance",
-        error="UnknownOperationException",
-    ),
-    "a service that nobody knows": Case(
-        service="no-such-service",
-        target="/anything",
-        body=b"x",
-        status=404,
-        source="no-such-service",
-        name="UnknownOperation",
-        error="UnknownOperationException",
+    "cbor: not implemented": cbor("ListMetrics", b"\xa0", 400, "UnknownOperationException"),
+    "cbor: malformed": cbor("ListMetrics", b"\xff", 400, "SerializationException"),
+    "cbor: unknown operation": cbor("Dance", b"\xa0", 400, "UnknownOperationException"),
+    "a service that nobody knows": rest(
+        "no-such-service", "POST /anything", "UnknownOperation", 404, "UnknownOperationException", body=b"x"
     ),
 }
 
@@ -354,7 +160,7 @@ def test_a_call_is_recorded_once_whatever_comes_of_it(name: str, local: Any) -> 
     (entry,) = local.entries()
     assert entry.kind is EntryKind.EVENT
     record = json.loads(bytes(entry.payload))
-    assert (record["eventSource"], record["eventName"]) == (f"{case.source}.amazonaws.com", case.name)
+    assert (record["eventSource"], record["eventName"]) == (f"{case.service}.amazonaws.com", case.name)
     assert record.get("errorCode", "") == case.error
     assert record["userIdentity"]["type"] == "Root"
     assert record["userIdentity"]["accessKeyId"] == local.key.id

@@ -13,7 +13,7 @@ from typing import Any
 import boto3
 import pytest
 
-from opentrail.testing.aws_cli import require_aws
+from opentrail.testing.aws_cli import warm_aws
 from opentrail.testing.openid_issuer import OpenIdIssuer, run_openid_issuer
 
 AUDIENCE = "sts.amazonaws.com"
@@ -75,14 +75,14 @@ def environment(server: Any, issuer: OpenIdIssuer, tmp_path_factory: pytest.Temp
 
 
 @pytest.fixture(scope="module", params=["newest", "old"])
-def aws(request: pytest.FixtureRequest, environment: dict[str, str]) -> Callable[..., Any]:
-    path = require_aws(request.param)
+def aws(request: pytest.FixtureRequest, environment: dict[str, str]) -> Iterator[Callable[..., Any]]:
+    with warm_aws(request.param) as path:
 
-    def run(profile: str, *words: str) -> subprocess.CompletedProcess[str]:
-        command = [str(path), "--profile", profile, *words]
-        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+        def run(profile: str, *words: str) -> subprocess.CompletedProcess[str]:
+            command = [str(path), "--profile", profile, *words]
+            return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
 
-    return run
+        yield run
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,6 @@ from opentrail.core.organizations import (
     FULL_ACCESS_ID,
     SERVICE_CONTROL_POLICY,
     ControlPolicy,
-    Delegation,
     Member,
     Membership,
     Organization,
@@ -108,15 +107,6 @@ def test_where_an_account_is(organizations: Organizations) -> None:
     assert management is not None
     assert management.path == "o-1234567890/r-1234/"
     assert organizations.membership(STRANGER) is None
-
-
-def test_delegated_administrators(organizations: Organizations) -> None:
-    service = "cloudtrail.amazonaws.com"
-    assert organizations.delegated_administrators(service) == frozenset()
-    delegation = Delegation(account_id=MEMBER, service_principal=service, enabled=NOW)
-    change(organizations, delegations={(MEMBER, service): delegation})
-    assert organizations.delegated_administrators(service) == {MEMBER}
-    assert organizations.delegated_administrators("config.amazonaws.com") == frozenset()
 
 
 def test_an_account_is_in_one_organization(organizations: Organizations) -> None:

@@ -98,21 +98,6 @@ def object_arn(bucket: str, key: str, *, partition: str = "aws") -> Arn:
     return Arn(partition=partition, service="s3", resource=f"{bucket}/{key}")
 
 
-def user_arn(account: str, name: str, *, path: str = "/", partition: str = "aws") -> Arn:
-    """``arn:aws:iam::account:user/path/name``."""
-    return Arn(partition=partition, service="iam", account=account, resource=f"user{path}{name}")
-
-
-def role_arn(account: str, name: str, *, path: str = "/", partition: str = "aws") -> Arn:
-    """``arn:aws:iam::account:role/path/name``."""
-    return Arn(partition=partition, service="iam", account=account, resource=f"role{path}{name}")
-
-
-def root_arn(account: str, *, partition: str = "aws") -> Arn:
-    """``arn:aws:iam::account:root``."""
-    return Arn(partition=partition, service="iam", account=account, resource="root")
-
-
 def assumed_role_arn(account: str, role: str, session: str, *, partition: str = "aws") -> Arn:
     """``arn:aws:sts::account:assumed-role/role/session``."""
     return Arn(partition=partition, service="sts", account=account, resource=f"assumed-role/{role}/{session}")

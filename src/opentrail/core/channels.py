@@ -3,8 +3,7 @@
 The functions here know one channel at a time.  Errors are ``ServiceFault`` with the codes of the CloudTrail API
 reference, always status 400.  A channel here has one kind of destination: the trails of its account (ADR 14).
 
-Source: CloudTrail API reference, CreateChannel, UpdateChannel, PutResourcePolicy; CloudTrail user guide,
-"Resource-based policy examples for channels".
+Source: CloudTrail API reference, CreateChannel, UpdateChannel.
 """
 
 from __future__ import annotations
@@ -16,7 +15,6 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from opentrail.core.errors import ServiceFault
-from opentrail.core.policy import PolicyDocument, PolicyType, parse_policy
 
 CUSTOM_SOURCE = "Custom"
 TRAILS = "cloudtrail.amazonaws.com"  # the Location that means the trails of the channel's account
@@ -27,9 +25,6 @@ _LOCATION = re.compile(r"[a-zA-Z0-9._/\-:*]{3,1024}")
 _ID = re.compile(r"[a-zA-Z0-9._\-]{1,128}")
 _ARN = re.compile(r"arn:aws[a-z-]*:cloudtrail:([a-z0-9-]+):([0-9]{12}):channel/([a-zA-Z0-9._\-]{1,128})")
 _EVENT_DATA_STORE = re.compile(r"arn:aws[a-z-]*:cloudtrail:[a-z0-9-]+:[0-9]{12}:eventdatastore/[a-zA-Z0-9._\-]+")
-_MAX_STATEMENTS = 20
-_MAX_PRINCIPALS = 50
-_MAX_POLICY_CHARACTERS = 8192
 
 
 class Destination(NamedTuple):
@@ -131,32 +126,3 @@ def _parse_destination(destination: Mapping[str, Any]) -> Destination:
     if _LOCATION.fullmatch(location) is None or location != TRAILS:
         raise ServiceFault("InvalidParameterException", f"The Location of a destination AWS_SERVICE is {TRAILS}.")
     return Destination(kind, location)
-
-
-def check_channel_policy(text: str, arn: str) -> PolicyDocument:
-    """The parsed resource policy of the channel ``arn``: for this channel alone, and for nothing but PutAuditEvents.
-
-    Raises ``ServiceFault`` ResourcePolicyNotValidException.
-    """
-    if not 1 <= len(text) <= _MAX_POLICY_CHARACTERS:
-        raise _policy_fault(f"A resource policy has 1 to {_MAX_POLICY_CHARACTERS} characters.")
-    document = parse_policy(text, PolicyType.CHANNEL)
-    if len(document.statements) > _MAX_STATEMENTS:
-        raise _policy_fault(f"A resource policy can have up to {_MAX_STATEMENTS} statements.")
-    for statement in document.statements:
-        principals = statement.principals
-        if principals is not None and _count(principals) > _MAX_PRINCIPALS:
-            raise _policy_fault(f"A statement can have up to {_MAX_PRINCIPALS} principals.")
-        if statement.not_resource or set(statement.resources) != {arn}:
-            raise _policy_fault(f"The Resource of every statement must be the channel itself, {arn}.")
-        if statement.not_action or {each.lower() for each in statement.actions} != {"cloudtrail-data:putauditevents"}:
-            raise _policy_fault("The only Action of a channel's policy is cloudtrail-data:PutAuditEvents.")
-    return document
-
-
-def _count(principals: Any) -> int:
-    return sum(len(each) for each in (principals.accounts, principals.arns, principals.unique_ids, principals.services))
-
-
-def _policy_fault(text: str) -> ServiceFault:
-    return ServiceFault("ResourcePolicyNotValidException", text)

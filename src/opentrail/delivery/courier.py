@@ -97,10 +97,6 @@ class Courier:
                 delivered += 1
         return delivered
 
-    def next_attempt(self) -> float | None:
-        """When (monotonic seconds) the next chain may be tried again; None where none waits."""
-        return min((backoff.until for backoff in self._backoffs.values()), default=None)
-
     def _deliver(self, item: StagedObject) -> bool:
         try:
             self._bucket.put(item)

@@ -95,15 +95,6 @@ class Organizations:
             )
         return levels
 
-    def delegated_administrators(self, service_principal: str) -> frozenset[str]:
-        """The accounts that administer a service, each for the one organization that it is in."""
-        return frozenset(
-            each.account_id
-            for organization in self._current().organizations.values()
-            for each in organization.delegations.values()
-            if each.service_principal == service_principal
-        )
-
     def create(self, organization: Organization) -> bool:
         """Add an organization; False where one of its accounts is in another."""
         with self._lock:

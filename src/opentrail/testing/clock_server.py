@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from opentrail.server.config import Settings
-from opentrail.server.control import call_server
 from opentrail.server.runtime import open_runtime
 from opentrail.server.serving import EndpointServer, _config, _listen
 from opentrail.testing.clock import FakeClock
@@ -70,12 +69,6 @@ class ClockServer(LiveServer):
         for client in self._clients.values():
             client.close()
         self._clients.clear()
-
-    def flush(self, *, digest: bool = False) -> None:
-        """Deliver everything now."""
-        answer = call_server(self.data, {"command": "flush", "digest": digest})
-        assert answer is not None, "the server listens on its control socket"
-        assert answer["waiting"] == 0
 
     def _serve(self, ready: threading.Event) -> None:
         with _listen(self._settings) as listener, open_runtime(self._settings, self.clock.now) as runtime:

@@ -7,19 +7,17 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from opentrail.core.findings import Finding
 from opentrail.core.gzip_member import decode_member
-from opentrail.core.layout import Folder, TrailFolder
 from opentrail.core.logfiles import MAX_LOG_FILE_BYTES
 from opentrail.core.public_keys import PublicKey
 from opentrail.stores.memory import MemoryStore
 from opentrail.testing.live_server import HOME, LiveServer
-from opentrail.verification.one_chain import validate_chain
+from opentrail.testing.verified_bucket import VerifiedBucket, verify_bucket
 
 TRAIL: Final = "main"
 LOG_BUCKET: Final = "trail-logs"
@@ -98,15 +96,19 @@ class DeliveredTrail:
             data = decode_member(b"".join(self.store.get(key).chunks), max_size=MAX_LOG_FILE_BYTES)
             yield from json.loads(data)["Records"]
 
-    def folder(self, region: str) -> TrailFolder:
-        """Where the trail's files of ``region`` lie."""
-        folder = Folder(prefix="", account_id=self.account_id, region=region)
-        return TrailFolder(folder=folder, trail_name=TRAIL, home_region=HOME)
+    def verify(self) -> VerifiedBucket:
+        """What verification says of the whole bucket."""
+        return verify_bucket(self.store, self._all_public_keys(), bucket=LOG_BUCKET)
 
-    def findings(self, region: str, store: MemoryStore | None = None) -> list[Finding]:
-        """What validation says of the files of ``region`` (in ``store``, which may have been tampered with)."""
-        keys = self.public_keys[region]
-        return list(validate_chain(store or self.store, self.folder(region), bucket=LOG_BUCKET, public_keys=keys))
+    def verify_copy(self) -> VerifiedBucket:
+        """What it says of a copy without the objects' metadata."""
+        copy = MemoryStore()
+        for info in self.store.list(""):
+            copy.put(info.key, self.store.get(info.key).chunks, {})
+        return verify_bucket(copy, self._all_public_keys(), bucket=LOG_BUCKET, keeps_metadata=False)
+
+    def _all_public_keys(self) -> Collection[PublicKey]:
+        return {key.fingerprint: key for region in self.public_keys.values() for key in region}.values()
 
 
 def fetch_trail(server: LiveServer) -> DeliveredTrail:

@@ -21,6 +21,8 @@ from typing import Any, Final
 import boto3
 from botocore.config import Config
 
+from opentrail.server.control import call_server
+
 HOME: Final = "eu-central-1"
 _START_SECONDS: Final = 60
 _LISTENS: Final = " listens on "
@@ -93,6 +95,12 @@ class LiveServer:
         return subprocess.run(  # noqa: S603  our own command
             command, env=_environment(), capture_output=True, text=True, timeout=seconds, check=False
         )
+
+    def flush(self, *, digest: bool = False) -> None:
+        """Let the running server deliver everything now, as ``opentrail flush`` does."""
+        answer = call_server(self.data, {"command": "flush", "digest": digest})
+        assert answer is not None, "the server listens on its control socket"
+        assert answer["waiting"] == 0
 
     def root_key(self) -> dict[str, str]:
         """The root user's access key, as boto3's arguments and the AWS CLI's variables name its parts."""

@@ -1,6 +1,7 @@
 """Policies: parsing them, their conditions, and the decision over all that bear on a request."""
 
 from opentrail.core.policy.bucket_policy import is_public, malformed_bucket_policy, parse_bucket_policy
+from opentrail.core.policy.channel_policy import parse_channel_policy
 from opentrail.core.policy.context import call_context, principal_context
 from opentrail.core.policy.decision import Decision, Missing, Near
 from opentrail.core.policy.document import parse_policy
@@ -26,6 +27,7 @@ __all__ = [
     "is_public",
     "malformed_bucket_policy",
     "parse_bucket_policy",
+    "parse_channel_policy",
     "parse_policy",
     "pin_principals",
     "principal_context",

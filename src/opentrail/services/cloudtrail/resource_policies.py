@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from opentrail.core.channels import Channel, check_channel_policy
+from opentrail.core.channels import Channel
 from opentrail.core.errors import FormatError, ServiceFault
-from opentrail.core.policy import pin_principals, unpin_principals
+from opentrail.core.policy import parse_channel_policy, pin_principals, unpin_principals
 from opentrail.core.wire.calls import ApiCall
 from opentrail.services.base import OperationEntry, Permission
 from opentrail.services.cloudtrail.deps import CloudTrailDeps
@@ -26,7 +26,7 @@ def put_resource_policy(call: ApiCall, deps: CloudTrailDeps) -> Mapping[str, Any
     """PutResourcePolicy: the document replaces the one that the channel has."""
     text = call.parameters["ResourcePolicy"]
     channel = _find(call, deps.channels.find)
-    check_channel_policy(text, channel.arn)
+    parse_channel_policy(text, channel.arn)
     try:
         pinned = pin_principals(text, deps.unique_id_of)
     except FormatError as error:
