@@ -16,7 +16,7 @@ from collections.abc import Callable
 import pytest
 from botocore.exceptions import ClientError
 
-from opentrail.core.findings import FindingCode, Severity
+from opentrail.core.findings import Concern, FindingCode, Severity
 from opentrail.server.control import call_server
 from opentrail.testing.delivered_trail import LOG_BUCKET, TRAIL, fetch_trail, make_trail
 from opentrail.testing.live_server import HOME, LiveServer
@@ -124,8 +124,15 @@ def test_each_session_of_logging_is_one_chain_of_digests(make_server: MakeServer
     over.set()
     flushing.join()
     assert server.run("flush", "--digest").returncode == 0
-    codes = [each.code for each in fetch_trail(server).findings(HOME) if each.severity is Severity.INFO]
-    assert codes.count(FindingCode.CHAIN_STARTED) == 41
+    delivered = fetch_trail(server)
+    verified = delivered.verify()
+    assert verified.of(Severity.ERROR) == []
+    started = [chain for chain, each in verified.told if each.code is FindingCode.CHAIN_STARTED]
+    assert [chain.folder.region for chain in started if chain].count(HOME) == 41
+    assert verified.result.exit_code == 0, "and who stopped logging is recorded each time"
+    copied = delivered.verify_copy()
+    assert {each.concern for each in copied.findings} <= {Concern.NOTE, Concern.COVERAGE}, "a copy accuses nobody"
+    assert copied.result.exit_code == 2, "but sessions of a single digest cannot be proven"
 
 
 def test_kills_during_the_first_start_leave_an_installation_that_works(make_server: MakeServer) -> None:

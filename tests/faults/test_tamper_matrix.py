@@ -8,28 +8,23 @@ The judge runs in the newest AWS CLI, which is installed with the tests, and in 
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import re
 import subprocess
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from datetime import datetime, timedelta
 from pathlib import Path
 from random import Random
-from threading import Thread
-from typing import Any, ClassVar
-from urllib.parse import parse_qs, quote, unquote, urlsplit
-from xml.sax.saxutils import escape
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opentrail.core.digests import decode_digest
-from opentrail.core.findings import Finding, FindingCode, Severity
+from opentrail.core.findings import RULES, Concern, Finding, FindingCode, Severity
 from opentrail.core.gzip_member import decode_member
 from opentrail.core.layout import parse_digest_key
 from opentrail.keys.rsa_files import RsaKeyFiles
@@ -39,15 +34,15 @@ from opentrail.testing.sample_trail import (
     FOLDER,
     REGION,
     START,
-    TRAIL,
     TRAIL_ARN,
-    Objects,
     SampleTrail,
     build_sample_trail,
     store_of,
 )
+from opentrail.testing.static_bucket import bucket_of_objects, serving
 from opentrail.testing.tamper_matrix import MATRIX, touch
-from opentrail.verification.one_chain import validate_chain
+from opentrail.testing.verified_bucket import verify_bucket
+from opentrail.verification.result import Verdict
 
 HOUR = timedelta(hours=1)
 LONG = bool(os.environ.get("OPENTRAIL_LONG"))
@@ -71,11 +66,17 @@ def _of(findings: list[Finding], severity: Severity) -> set[tuple[FindingCode, s
 
 def _check(trail: SampleTrail, *names: str, seed: int) -> None:
     touched = touch(trail, *names, seed=seed)
+    keys, mine = trail.public_keys(), frozenset({FOLDER.account_id})
     store = store_of(touched.objects)
-    found = validate_chain(store, TRAIL, bucket=BUCKET, public_keys=trail.public_keys(), expected_until=trail.end)
-    findings = list(found)
-    assert _of(findings, Severity.ERROR) == touched.errors
-    assert _of(findings, Severity.WARNING) == touched.warnings
+    verified = verify_bucket(store, keys, bucket=BUCKET, account_ids=mine, expected_until=trail.end)
+    if not verified.result.chains:  # no digest is left to find a chain by
+        assert verified.result.exit_code == 1
+        assert {code for code, _ in touched.errors} == {FindingCode.CHAIN_CUT_OFF}
+        return
+    assert _of(verified.findings, Severity.ERROR) == touched.errors
+    assert _of(verified.findings, Severity.WARNING) == touched.warnings
+    speak = {RULES[code].concern for code, _ in touched.errors | touched.warnings} - {Concern.NOTE}
+    assert (verified.result.exit_code, verified.result.chains[0].verdict is Verdict.VALID) == (bool(speak), not speak)
 
 
 @pytest.mark.parametrize("name", MATRIX)
@@ -90,77 +91,8 @@ def test_ours_names_all_damage_where_several_had_a_hand(trail: SampleTrail, name
     _check(trail, *names, seed=seed)
 
 
-class _Endpoint(BaseHTTPRequestHandler):
-    """As much of S3 and CloudTrail as the judge asks for; ``/CASE/...`` is the endpoint of one case."""
-
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-    cases: ClassVar[dict[str, Objects]] = {}
-    keys: ClassVar[RsaKeyFiles]
-
-    def do_GET(self) -> None:  # the base class's name
-        parts = urlsplit(self.path)
-        _, case, bucket, key = (*unquote(parts.path).split("/", 3), "")[:4]
-        query = parse_qs(parts.query, keep_blank_values=True)
-        assert bucket == BUCKET
-        objects = self.cases[case]
-        if key in objects:
-            data, metadata = objects[key]
-            self._answer(200, data, metadata)
-        elif key:
-            self._answer(404, b"<Error><Code>NoSuchKey</Code><Message>no such key</Message></Error>")
-        elif "location" in query:
-            self._answer(200, f"<LocationConstraint>{REGION}</LocationConstraint>".encode())
-        else:
-            self._answer(200, _listing(objects, query.get("prefix", [""])[0], query.get("marker", [""])[0]))
-
-    def do_POST(self) -> None:  # the base class's name
-        request = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        operation = self.headers["x-amz-target"].rsplit(".", 1)[1]
-        if operation == "DescribeTrails":
-            trail = {"TrailARN": TRAIL_ARN, "S3BucketName": BUCKET, "S3KeyPrefix": FOLDER.prefix}
-            answer: dict[str, Any] = {"trailList": [trail]}
-        else:
-            assert operation == "ListPublicKeys"
-            start, end = (datetime.fromtimestamp(request[name], UTC) for name in ("StartTime", "EndTime"))
-            answer = {"PublicKeyList": _public_key_list(self.keys, start, end)}
-        self._answer(200, json.dumps(answer).encode(), {"content-type": "application/x-amz-json-1.1"})
-
-    def _answer(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
-        self.send_response(status)
-        for name, value in (headers or {}).items():
-            self.send_header(name, value)
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  the base class's name
-        """Say nothing."""
-
-
-def _public_key_list(keys: RsaKeyFiles, start: datetime, end: datetime) -> list[dict[str, Any]]:
-    return [
-        {
-            "Value": base64.b64encode(key.value).decode(),
-            "Fingerprint": key.fingerprint,
-            "ValidityStartTime": key.validity_start.timestamp(),
-            "ValidityEndTime": key.validity_end.timestamp(),
-        }
-        for key in keys.public_keys(REGION, start, end)
-    ]
-
-
-def _listing(objects: Objects, prefix: str, marker: str) -> bytes:
-    found = sorted(key for key in objects if key.startswith(prefix) and key > marker)
-    page = found[:50]
-    contents = "".join(f"<Contents><Key>{escape(quote(key))}</Key></Contents>" for key in page)
-    truncated = "true" if len(found) > len(page) else "false"
-    head = f"<IsTruncated>{truncated}</IsTruncated><EncodingType>url</EncodingType>"
-    return f"<ListBucketResult>{head}{contents}</ListBucketResult>".encode()
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class Judgement:
     """What the judge said of one case."""
 
     status: int
@@ -168,30 +100,30 @@ class Verdict:
     accused: frozenset[str]
 
 
-def _verdict(status: int, stdout: str, stderr: str) -> Verdict:
+def _verdict(status: int, stdout: str, stderr: str) -> Judgement:
     accused = re.findall(rf"file\ts3://{BUCKET}/(\S+)\tINVALID", stderr)
-    return Verdict(status=status, text=stdout + stderr, accused=frozenset(accused))
+    return Judgement(status=status, text=stdout + stderr, accused=frozenset(accused))
 
 
 @pytest.fixture(scope="module")
-def endpoint(trail: SampleTrail) -> Iterator[str]:
-    _Endpoint.keys = trail.keys
-    _Endpoint.cases = {case: touch(trail, *names, seed=seed).objects for case, (names, seed) in JUDGED.items()}
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Endpoint)
-    thread = Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
-    thread.join()
+def endpoints(trail: SampleTrail) -> Iterator[dict[str, str]]:
+    """An endpoint for each case."""
+    with ExitStack() as stack:
+        yield {
+            case: stack.enter_context(
+                serving(bucket_of_objects(touch(trail, *names, seed=seed).objects, BUCKET, trail.public_keys()))
+            )
+            for case, (names, seed) in JUDGED.items()
+        }
 
 
 def _arguments(start: datetime, end: datetime) -> list[str]:
     times = [f"{moment:%Y-%m-%dT%H:%M:%SZ}" for moment in (start, end)]
-    return ["--trail-arn", TRAIL_ARN, "--start-time", times[0], "--end-time", times[1], "--verbose"]
+    place = ["--s3-bucket", BUCKET, "--s3-prefix", FOLDER.prefix]
+    return ["--trail-arn", TRAIL_ARN, "--start-time", times[0], "--end-time", times[1], *place, "--verbose"]
 
 
-def _judge(version: str, cases: list[tuple[str, list[str]]]) -> list[Verdict]:
+def _judge(version: str, cases: list[tuple[str, list[str]]]) -> list[Judgement]:
     """The verdicts on many (endpoint, arguments), in one process of the AWS CLI's own Python."""
     done = subprocess.run(
         [require_aws(version).with_name("python"), Path(__file__).with_name("judge.py")],
@@ -207,10 +139,10 @@ def _judge(version: str, cases: list[tuple[str, list[str]]]) -> list[Verdict]:
 
 
 @pytest.mark.parametrize("version", ["newest", "old"])
-def test_the_judge_agrees(trail: SampleTrail, endpoint: str, version: str) -> None:
+def test_the_judge_agrees(trail: SampleTrail, endpoints: dict[str, str], version: str) -> None:
     """One test for the whole matrix: the judge is started once."""
     arguments = _arguments(START - HOUR, trail.end + HOUR)
-    verdicts = dict(zip(JUDGED, _judge(version, [(f"{endpoint}/{case}", arguments) for case in JUDGED]), strict=True))
+    verdicts = dict(zip(JUDGED, _judge(version, [(endpoints[case], arguments) for case in JUDGED]), strict=True))
     differences = {}
     for case, verdict in verdicts.items():
         names, seed = JUDGED[case]
@@ -233,12 +165,14 @@ def test_the_judge_agrees(trail: SampleTrail, endpoint: str, version: str) -> No
 
 @pytest.mark.parametrize("version", ["newest", "old"])
 @pytest.mark.parametrize("name", ["untouched", "log_with_a_record_struck"])
-def test_the_executable_itself_says_the_same(trail: SampleTrail, endpoint: str, name: str, version: str) -> None:
+def test_the_executable_itself_says_the_same(
+    trail: SampleTrail, endpoints: dict[str, str], name: str, version: str
+) -> None:
     done = subprocess.run(
         [require_aws(version), "cloudtrail", "validate-logs", *_arguments(START, trail.end)],
         capture_output=True,
         text=True,
-        env={**judge_environment(REGION), "AWS_ENDPOINT_URL": f"{endpoint}/{name}"},
+        env={**judge_environment(REGION), "AWS_ENDPOINT_URL": endpoints[name]},
         timeout=120,
         check=False,
     )
@@ -248,7 +182,9 @@ def test_the_executable_itself_says_the_same(trail: SampleTrail, endpoint: str, 
 
 
 @pytest.mark.parametrize("version", ["newest", "old"])
-def test_the_judge_finds_its_keys_at_the_edges_of_a_rotation(trail: SampleTrail, endpoint: str, version: str) -> None:
+def test_the_judge_finds_its_keys_at_the_edges_of_a_rotation(
+    trail: SampleTrail, endpoints: dict[str, str], version: str
+) -> None:
     """Ranges that begin and end around the rotation, where one key gives way to the other (aws-cli 10073)."""
     second = trail.public_keys()[1].fingerprint
     key = next(key for key in trail.digests if _fingerprint(trail.objects[key][0]) == second)
@@ -257,7 +193,7 @@ def test_the_judge_finds_its_keys_at_the_edges_of_a_rotation(trail: SampleTrail,
     for shift in (-HOUR, -timedelta(seconds=1), timedelta(0), timedelta(seconds=1), HOUR):
         edge = rotated + shift
         ranges += [(edge - 5 * HOUR, edge), (edge, edge), (edge, edge + 5 * HOUR)]
-    verdicts = _judge(version, [(f"{endpoint}/untouched", _arguments(start, end)) for start, end in ranges])
+    verdicts = _judge(version, [(endpoints["untouched"], _arguments(start, end)) for start, end in ranges])
     for verdict in verdicts:
         assert verdict.accused == frozenset(), verdict.text
         assert re.search("digest files valid", verdict.text), verdict.text

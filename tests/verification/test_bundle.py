@@ -45,7 +45,7 @@ from opentrail.verification.bundle import (
 from opentrail.verification.bundle_source import BundleSource
 from opentrail.verification.discovery import find_chains
 from opentrail.verification.engine import Verification
-from opentrail.verification.evidence import collect, span_of
+from opentrail.verification.evidence import Collected, collect, span_of
 from opentrail.verification.folder_source import FolderSource
 from opentrail.verification.read_ahead import NoReadAhead
 from opentrail.verification.request import VerifyRequest
@@ -87,7 +87,7 @@ def _pack(source: TrailSource, trail: GeneratedTrail, path: Path, start: datetim
     with path.open("w+b") as file:
         writer = BundleWriter(file, header)
         writer.add_text(README, b"about\n")
-        collect(source, folders, span, writer, ahead=NoReadAhead(), progress=lambda _count, _size: None)
+        collect(source, folders, span, writer, ahead=NoReadAhead(), collected=Collected())
         writer.add_text(PUBLIC_KEYS, encode_public_keys(trail.all_public_keys()))
         writer.finish()
         writer.resume()
@@ -242,6 +242,12 @@ def test_log_files_of_every_kind_and_late_ones_are_in(tmp_path: Path) -> None:
     bundle.close()
 
 
+SMALL_KEYS = [
+    f"AWSLogs/111122223333/CloudTrail-Digest/r-1/2024/05/06/111122223333_CloudTrail-Digest_r-1_abc_r-1_20240506T{time}Z.json.gz"
+    for time in ("060000", "070000", "080000")
+]
+
+
 def _small(path: Path) -> Path:
     """A bundle of a few members."""
     header = BundleHeader(
@@ -258,9 +264,8 @@ def _small(path: Path) -> Path:
     with path.open("w+b") as file:
         writer = BundleWriter(file, header)
         writer.add_text(README, b"about\n")
-        for name in "abc":
-            key = f"AWSLogs/111122223333/CloudTrail-Digest/{name}"
-            writer.add_object(key, SourceObject(data=name.encode() * 20, metadata={"signature": "00"}))
+        for key in SMALL_KEYS:
+            writer.add_object(key, SourceObject(data=key[-20:].encode(), metadata={"signature": "00"}))
         writer.leave_out("../x", "its name")
         writer.add_text(PUBLIC_KEYS, b'{"PublicKeyList": []}')
         writer.finish()
@@ -384,9 +389,9 @@ def test_names_that_could_do_harm_are_refused_in_the_form_itself(name: str, tmp_
 
 
 def test_a_name_before_the_data_that_is_not_the_directorys_is_found(small: bytes, tmp_path: Path) -> None:
-    name = b"objects/AWSLogs/111122223333/CloudTrail-Digest/b"
+    name = f"{OBJECTS}{SMALL_KEYS[1]}".encode()
     assert small.index(name) < small.rindex(name)
-    (tmp_path / "bundle.zip").write_bytes(small.replace(name, name[:-1] + b"B", 1))
+    (tmp_path / "bundle.zip").write_bytes(small.replace(name, name[:-1] + b"Z", 1))
     (finding,) = _read_all(tmp_path / "bundle.zip")
     assert finding.key == name.removeprefix(b"objects/").decode()
 

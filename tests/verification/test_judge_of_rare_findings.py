@@ -1,5 +1,5 @@
 """What unmodified ``aws cloudtrail validate-logs`` makes of what the tamper matrix does not make: docs/findings.md's
-last column for stolen keys, bombs, copies without metadata, buckets that are not at hand."""
+last column for stolen keys, bombs, copies without metadata and more; with the matrix, for every code."""
 
 from __future__ import annotations
 
@@ -7,19 +7,22 @@ import gzip
 import json
 import re
 import subprocess
+from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 import pytest
 
-from opentrail.core.digests import MAX_DIGEST_BYTES, Digest, SignedDigest, decode_digest, sign_digest
-from opentrail.core.findings import FindingCode, Severity
-from opentrail.core.layout import digest_prefix, format_digest_key, parse_digest_key
+from opentrail.core.digests import MAX_DIGEST_BYTES, Digest, SignedDigest, decode_digest, encode_digest, sign_digest
+from opentrail.core.findings import Finding, FindingCode
+from opentrail.core.layout import TrailFolder, digest_prefix, format_digest_key, parse_digest_key
 from opentrail.core.object_checks import MAX_CHECKED_BYTES
 from opentrail.core.public_keys import PublicKey
+from opentrail.stores.memory import MemoryStore
 from opentrail.testing.aws_cli import judge_environment, require_aws
 from opentrail.testing.sample_trail import (
     BUCKET,
@@ -30,11 +33,15 @@ from opentrail.testing.sample_trail import (
     TRAIL_ARN,
     Objects,
     SampleTrail,
+    sample_record,
+    stop_record,
+    store_bytes,
     store_of,
 )
-from opentrail.testing.static_bucket import StaticBucket, serving
-from opentrail.verification.one_chain import validate_chain
-from opentrail.verification.source import SourceObject, user_metadata
+from opentrail.testing.static_bucket import StaticBucket, bucket_of_objects, serving
+from opentrail.testing.tamper_matrix import MATRIX, touch
+from opentrail.testing.trail_writer import TrailWriter
+from opentrail.testing.verified_bucket import verify_bucket
 
 HOUR = timedelta(hours=1)
 JUDGE = Path(__file__).parents[1] / "faults" / "judge.py"
@@ -42,15 +49,17 @@ JUDGE = Path(__file__).parents[1] / "faults" / "judge.py"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """A trail, and what each of the two says of it: ours the codes that accuse or warn, the judge's the objects."""
+    """A trail, and what each of the two says of it: ours the codes, the judge the objects that it accuses."""
 
     objects: Objects
-    ours: frozenset[tuple[FindingCode, str]]
+    ours: frozenset[tuple[FindingCode, str]] = frozenset()
     accused: frozenset[str] = frozenset()
     status: int = 0
     says: str = ""
     public_keys: tuple[PublicKey, ...] = ()
     start: datetime = START + 36 * HOUR  # twelve hours before the end
+    keeps_metadata: bool = True
+    asked: Mapping[str, Any] = field(default_factory=dict)  # of ours
 
 
 def _digest(objects: Objects, key: str) -> Digest:
@@ -146,9 +155,100 @@ def _no_metadata(trail: SampleTrail) -> Case:
     return Case(objects=objects, ours=ours, accused=frozenset(digests), status=1, start=START)
 
 
-def _nothing() -> Case:
+def _nothing(trail: SampleTrail) -> Case:
     ours = frozenset({(FindingCode.NO_DIGESTS, digest_prefix(FOLDER))})
-    return Case(objects={}, ours=ours, says="No digests found")
+    return Case(objects={trail.stop: trail.objects[trail.stop]}, ours=ours, says="No digests found")
+
+
+def _copy(trail: SampleTrail, ours: Mapping[FindingCode, str], **changed: bytes | None) -> Case:
+    """A plain copy with some objects changed (None: without them): the judge accuses each digest that is there."""
+    data = {key: changed.get(key, data) for key, (data, _) in trail.objects.items()}
+    objects: Objects = {key: (content, {}) for key, content in data.items() if content is not None}
+    digests = frozenset({*trail.digests, *trail.backfills} & objects.keys())
+    told = frozenset(ours.items())
+    return Case(objects=objects, ours=told, accused=digests, status=1, start=START, keeps_metadata=False)
+
+
+def _untouched_copy(trail: SampleTrail) -> Case:
+    folder = digest_prefix(FOLDER)
+    told = {FindingCode.METADATA_LOST: folder, FindingCode.GAP_UNEXAMINED: folder}
+    return _copy(trail, {**told, FindingCode.DIGEST_SIGNATURE_LOST: trail.digests[-1]})
+
+
+def _rewritten(trail: SampleTrail, key: str, **changes: object) -> bytes:
+    digest = replace(_digest(trail.objects, key), **changes)  # type: ignore[arg-type]  # as the test says
+    return gzip.compress(encode_digest(digest))
+
+
+def _copy_with_a_false_start(trail: SampleTrail) -> Case:
+    newest = trail.digests[-1]
+    changed = {newest: _rewritten(trail, newest, previous=None)}
+    return _copy(trail, {FindingCode.DIGEST_LINK_UNFOUNDED: newest}, **changed)
+
+
+def _copy_with_two_edited(trail: SampleTrail) -> Case:
+    changed = {key: _rewritten(trail, key, log_files=()) for key in trail.digests[-2:]}
+    return _copy(trail, {FindingCode.DIGEST_SIGNATURE_DISPUTED: trail.digests[-2]}, **changed)
+
+
+def _copy_made_after_a_restart(trail: SampleTrail) -> Case:
+    gone = {*trail.digests[trail.restart + 1 :], *trail.backfills}
+    gone |= {log for key in gone for log in trail.files[key]}
+    told = {FindingCode.DIGEST_START_UNPROVEN: trail.digests[trail.restart]}
+    return _copy(trail, told, **dict.fromkeys(gone))
+
+
+class _Written:
+    """A trail of a few hours, with what a test lets happen."""
+
+    def __init__(self, trail: SampleTrail, folder: TrailFolder = TRAIL) -> None:
+        self.store = MemoryStore()
+        self.now = START + 36 * HOUR
+        self._signer = trail.signer
+        self.writer = self.add(folder)
+
+    def add(self, folder: TrailFolder, seed: int = 0) -> TrailWriter:
+        signer, bucket = self._signer, BUCKET
+        return TrailWriter(self.store, folder, bucket=bucket, signer=lambda _: signer, start=self.now, seed=seed)
+
+    def hour(self, *records: bytes, writer: TrailWriter | None = None) -> tuple[str, str]:
+        """A log file and its digest."""
+        self.now += HOUR / 2
+        log = (writer or self.writer).put_log_file(self.now, records)
+        self.now += HOUR / 2
+        return log.key, (writer or self.writer).put_digest(self.now)
+
+    def case(self, ours: Mapping[FindingCode, str], **asked: Any) -> Case:
+        keys = [info.key for info in self.store.list("")]
+        objects = {key: (store_bytes(self.store, key), dict(self.store.head(key).metadata)) for key in keys}
+        return Case(objects=objects, ours=frozenset(ours.items()), says="digest files valid", asked=asked)
+
+
+def _moved_chain(trail: SampleTrail) -> Case:
+    """The trail had another prefix."""
+    written = _Written(trail, replace(TRAIL, folder=replace(FOLDER, prefix="before")))
+    written.hour(sample_record(1))
+    written.writer.trail = TRAIL
+    _, digest = written.hour(sample_record(2))
+    return replace(written.case({FindingCode.CHAIN_ELSEWHERE: digest}), says="2/2 digest files valid")
+
+
+def _two_trails(trail: SampleTrail) -> Case:
+    written = _Written(trail)
+    written.hour(sample_record(1))
+    log, digest = written.hour(sample_record(2), writer=written.add(replace(TRAIL, trail_name="other"), seed=1))
+    told = {FindingCode.OTHER_TRAIL: digest, FindingCode.LOG_FILES_OF_OTHER_TRAIL: log}
+    written.hour(sample_record(3))
+    return written.case(told, trail_name=TRAIL.trail_name)
+
+
+def _events(trail: SampleTrail) -> Case:
+    written = _Written(trail)
+    changed, _ = written.hour(stop_record(written.now, eventName="PutEventSelectors"), sample_record(1))
+    twice, _ = written.hour(sample_record(1))
+    strange, _ = written.hour(b"no JSON at all")
+    told = {FindingCode.TRAIL_CHANGED: changed, FindingCode.EVENT_DUPLICATED: twice}
+    return written.case({**told, FindingCode.LOG_FILE_NOT_JSON: strange}, with_events=True)
 
 
 def _cases(trail: SampleTrail) -> dict[str, Case]:
@@ -166,7 +266,14 @@ def _cases(trail: SampleTrail) -> dict[str, Case]:
         "log-file-elsewhere": _log_file_elsewhere(trail),
         "name-of-no-time": _name_of_no_time(trail),
         "no-metadata": _no_metadata(trail),
-        "nothing": _nothing(),
+        "nothing": _nothing(trail),
+        "copy": _untouched_copy(trail),
+        "copy-with-a-false-start": _copy_with_a_false_start(trail),
+        "copy-with-two-edited": _copy_with_two_edited(trail),
+        "copy-made-after-a-restart": _copy_made_after_a_restart(trail),
+        "moved-chain": _moved_chain(trail),
+        "two-trails": _two_trails(trail),
+        "events": _events(trail),
     }
 
 
@@ -177,20 +284,28 @@ def cases(trail: SampleTrail) -> dict[str, Case]:
 
 def test_ours_names_each(trail: SampleTrail, cases: dict[str, Case]) -> None:
     for name, case in cases.items():
-        keys = case.public_keys or trail.public_keys()
-        findings = validate_chain(store_of(case.objects), TRAIL, bucket=BUCKET, public_keys=keys)
-        picked = {(each.code, each.key) for each in findings if each.severity is not Severity.INFO}
-        assert case.ours <= picked, name
+        assert case.ours <= {(each.code, each.key) for each in _findings(trail, case)}, name
 
 
-def _bucket(trail: SampleTrail, case: Case) -> StaticBucket:
-    def read(key: str) -> SourceObject | None:
-        if key not in case.objects:
-            return None
-        data, metadata = case.objects[key]
-        return SourceObject(data=data, metadata=user_metadata(metadata))
+def _findings(trail: SampleTrail, case: Case) -> list[Finding]:
+    keys, kept = case.public_keys or trail.public_keys(), case.keeps_metadata
+    return verify_bucket(store_of(case.objects), keys, bucket=BUCKET, keeps_metadata=kept, **case.asked).findings
 
-    return StaticBucket(BUCKET, sorted(case.objects), read, case.public_keys or trail.public_keys())
+
+ELSEWHERE = {  # codes of which neither these cases nor the tamper matrix have one
+    FindingCode.DIGEST_OUT_OF_ORDER,  # below: the judge does not end
+    FindingCode.BUNDLE_CONTRADICTS_MANIFEST,  # test_bundle.py: the judge cannot read a bundle
+}
+
+
+def test_no_code_is_without_a_trail_that_both_have_read(trail: SampleTrail, cases: dict[str, Case]) -> None:
+    """``tests/faults/test_tamper_matrix.py`` shows the matrix to the judge."""
+    told = {each.code for case in cases.values() for each in _findings(trail, case)}
+    for name in MATRIX:
+        objects = touch(trail, name, seed=1).objects
+        told |= {each.code for each in _findings(trail, Case(objects=objects, asked={"expected_until": trail.end}))}
+    assert {*FindingCode} - told == ELSEWHERE
+    assert told & ELSEWHERE == set()
 
 
 def _arguments(start: datetime, end: datetime) -> list[str]:
@@ -202,7 +317,9 @@ def test_the_judge_says_of_each_what_the_page_says(trail: SampleTrail, cases: di
     with ExitStack() as stack:
         asked = [
             {
-                "endpoint": stack.enter_context(serving(_bucket(trail, case))),
+                "endpoint": stack.enter_context(
+                    serving(bucket_of_objects(case.objects, BUCKET, case.public_keys or trail.public_keys()))
+                ),
                 "arguments": _arguments(case.start, trail.end),
             }
             for case in cases.values()
@@ -252,14 +369,10 @@ def looped(trail: SampleTrail) -> tuple[str, Objects]:
 
 def test_a_loop_is_named_and_the_judge_walks_in_it_for_ever(trail: SampleTrail, looped: tuple[str, Objects]) -> None:
     key, objects = looped
-    findings = validate_chain(store_of(objects), TRAIL, bucket=BUCKET, public_keys=trail.public_keys())
-    assert (FindingCode.DIGEST_OUT_OF_ORDER, key) in {(each.code, each.key) for each in findings}
-    bucket = _Watched(
-        BUCKET,
-        sorted(objects),
-        lambda key: SourceObject(data=objects[key][0], metadata=user_metadata(objects[key][1])),
-        trail.public_keys(),
-    )
+    told = {(each.code, each.key) for each in _findings(trail, Case(objects=objects))}
+    assert (FindingCode.DIGEST_OUT_OF_ORDER, key) in told
+    plain = bucket_of_objects(objects, BUCKET, trail.public_keys())
+    bucket = _Watched(BUCKET, sorted(objects), plain.read, trail.public_keys())
     often = bucket.watch(key)
     with serving(bucket) as endpoint:
         judge = subprocess.Popen(

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 from pathlib import Path
@@ -13,15 +16,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from opentrail.core.errors import ConfigError
-from opentrail.core.findings import Finding, FindingCode, found
+from opentrail.core.findings import RULES, Finding, FindingCode, Severity, found
 from opentrail.core.layout import DigestKey, LogKey, format_digest_key, format_log_key
 from opentrail.core.public_keys import PublicKey
 from opentrail.testing.sample_trail import FOLDER, TRAIL
+from opentrail.verification.advice import ADVICE
 from opentrail.verification.explanations import EXPLANATIONS
-from opentrail.verification.finding_log import MOST_SHOWN, FindingLog, ReportContext
+from opentrail.verification.finding_log import MOST_SHOWN, FindingLog
 from opentrail.verification.report import write_report
 from opentrail.verification.report_html import html_report
+from opentrail.verification.request import VerifyRequest
 from opentrail.verification.result import ChainSummary, ObjectCounts, Span, VerifyResult
+from opentrail.verification.subject import ReportContext, Subject
 from opentrail.verification.timeline import Mark, Unit, rows_of, unit_for
 
 NOW = datetime(2024, 5, 8, 12, tzinfo=UTC)
@@ -63,10 +69,12 @@ def log() -> Iterator[FindingLog]:
 
 
 KEY = PublicKey(value=b"key", fingerprint="0123456789abcdef" * 2, validity_start=START, validity_end=NOW)
+SUBJECT = Subject(
+    source="s3://trail-bucket", request=VerifyRequest(), public_keys=[KEY], keys_origin="the file keys.json"
+)
 CONTEXT = ReportContext(
     version="1.2.3",
-    public_keys=[KEY],
-    keys_origin="the file keys.json",
+    subject=SUBJECT,
     commands=["opentrail verify 's3://trail-bucket' --public-keys keys.json"],
 )
 
@@ -92,7 +100,7 @@ class _Page(HTMLParser):
 
 TAGS = {
     *("html", "head", "meta", "title", "style", "body", "h1", "h2", "h3", "p", "div", "strong", "br", "span"),
-    *("table", "tr", "th", "td", "code", "pre"),
+    *("table", "thead", "tr", "th", "td", "code", "pre", "ul", "li"),
 }
 ATTRIBUTES = {"lang", "charset", "http-equiv", "content", "name", "class"}
 
@@ -120,8 +128,77 @@ def test_each_finding_is_explained_and_named(log: FindingLog) -> None:
     assert "No object was changed" in page.text
 
 
-def test_every_code_has_its_explanation() -> None:
+def test_every_code_has_its_explanation_and_what_is_wrong_has_advice() -> None:
     assert set(EXPLANATIONS) == set(FindingCode)
+    assert {code for code in FindingCode if RULES[code].severity is not Severity.INFO} <= set(ADVICE)
+
+
+def test_a_reader_learns_what_was_asked_what_was_not_and_what_to_do(log: FindingLog) -> None:
+    missing = found(FindingCode.LOG_FILE_MISSING, _log_key(START + HOUR), "is named, but is not there")
+    log.add(TRAIL, missing)
+    request = VerifyRequest(start=START, account_ids=frozenset({"111122223333"}))
+    context = replace(
+        CONTEXT,
+        subject=replace(SUBJECT, request=request),
+        inputs=[("keys.json", "ab" * 32)],
+        notes=["Packed from s3://x."],
+    )
+    result = replace(_result(_chain(missing)), start=START)
+    text = _Page(b"".join(html_report(result, log, context)).decode()).text
+    assert "digests that end from 2024-05-06T09:17:05Z to the last one" in text
+    assert "account-id 111122223333" in text
+    assert "not asked: what else lies there; only account-id 111122223333 was looked at" in text
+    assert "not asked: whether digests after 2024-05-08T01:17:05Z were removed" in text
+    assert ADVICE[FindingCode.LOG_FILE_MISSING] in text
+    assert "ab" * 32 in text
+    assert "Packed from s3://x." in text
+    assert "Made by Opentrail 1.2.3 on 2024-05-08T12:00:00Z" in text
+
+
+def test_keys_of_another_trail_are_suspected_before_a_forger(log: FindingLog) -> None:
+    unknown = found(FindingCode.DIGEST_KEY_UNKNOWN, "x", "no public key is known")
+    none = replace(_chain(unknown, covered=None), digests=ObjectCounts(total=1, invalid=1), log_files=ObjectCounts())
+    assert "Are they those of this trail's regions" in _html(_result(none), log).text
+    assert "Are they those of this trail's regions" not in _html(_result(_chain(unknown)), log).text
+
+
+def test_the_page_stays_small_whatever_was_found(log: FindingLog) -> None:
+    long = "\u202e" * 5000
+    for number in range(1000):
+        log.add(TRAIL, found(FindingCode.LOG_FILE_NOT_NAMED, f"{number}{long if number < MOST_SHOWN else ''}", "x"))
+    chains = []
+    for number in range(2100):
+        folder = replace(FOLDER, account_id=f"{number:012}")
+        damage = {FindingCode.LOG_FILE_MISSING: 1} if number == 2099 else {}
+        chains.append(replace(_chain(), trail=replace(TRAIL, folder=folder), findings=damage))
+    page = b"".join(html_report(_result(*chains), log, CONTEXT))
+    assert len(page) < 4_000_000
+    assert page.index(b"000000002099") < page.index(b"000000000001"), "what is not valid is not left out"
+    text = _Page(page.decode()).text
+    assert "100 more chains in the JSON report" in text
+    assert "800 more findings in the JSON report" in text
+
+
+@pytest.mark.parametrize("hidden", ["\u202e", "\u3164", "\u200b", "a\u0301", "\n", "\u2066"])
+def test_what_cannot_be_seen_is_spelled_out(hidden: str, log: FindingLog) -> None:
+    log.add(None, found(FindingCode.OBJECT_UNEXPECTED, f"AWSLogs/{hidden}", "x"))
+    assert f"AWSLogs/{hidden}" not in b"".join(html_report(_result(), log, CONTEXT)).decode()
+    assert f"\\u{ord(hidden[-1]):04x}" in _html(_result(), log).text
+
+
+def test_a_browser_shows_it_and_runs_nothing(tmp_path: Path, log: FindingLog) -> None:
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("no Chromium here to look at the page with")
+    evil = "</td><script>document.title = 'owned'</script><img src=x onerror=\"document.title = 'owned'\">"
+    log.add(TRAIL, found(FindingCode.OBJECT_UNEXPECTED, evil, evil))
+    write_report(tmp_path / "report.html", _result(_chain()), log, CONTEXT)
+    words = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
+    command = [chromium, *words, "--virtual-time-budget=500", "--dump-dom", (tmp_path / "report.html").as_uri()]
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+    assert "<title>Verification of s3://trail-bucket</title>" in shown
+    assert "&lt;script&gt;" in shown
+    assert "<script" not in shown
 
 
 @given(st.lists(st.text() | st.sampled_from(["<script>alert(1)</script>", '"><img src=x>', "&#60;", "\u202egnp"])))
@@ -149,7 +226,7 @@ def test_the_json_report_holds_every_finding(tmp_path: Path, log: FindingLog) ->
     assert [finding["key"] for finding in report["findings"]] == [finding.key for finding in findings]
     assert report["result"]["verdict"] == "valid"
     assert report["publicKeys"][0]["fingerprint"] == KEY.fingerprint
-    assert "5 more are in the JSON report" in _html(result, log).text
+    assert "5 more findings in the JSON report" in _html(result, log).text
 
 
 def test_an_empty_log_makes_a_json_report_too(tmp_path: Path, log: FindingLog) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import pty
+import re
 import signal
 import subprocess
 import sys
@@ -18,9 +20,12 @@ import pytest
 from opentrail.cli.main import main
 from opentrail.core.policy.log_bucket_policy import log_bucket_policy
 from opentrail.core.public_keys import decode_public_keys, encode_public_keys
+from opentrail.keys.rsa_files import RsaKeyFiles
 from opentrail.testing.live_server import LiveServer
 from opentrail.testing.sample_trail import BUCKET, TRAIL, TRAIL_ARN, Objects, SampleTrail
+from opentrail.testing.static_bucket import bucket_of_folder, serving
 from opentrail.testing.tamper_matrix import touch
+from opentrail.testing.trail_generator import LocalFolder, TrailPlan, generate_trail
 
 Lay = Callable[[Objects], Path]
 
@@ -113,6 +118,10 @@ def test_json_is_a_line_for_each_finding_and_one_for_the_result(trail: SampleTra
         (("--account-id", "12"), "--account-id: an account ID of 12 digits"),
         (("--jobs", "0"), "--jobs: a number of processes"),
         (("--public-keys", "/nowhere/keys.json"), "--public-keys /nowhere/keys.json: No such file"),
+        (("--public-keys", "/"), "--public-keys /: Is a directory"),
+        (("--start", "1999-01-01", "--end", "1999-12-31"), "not one public key is valid at any time from 1999-01-01"),
+        (("--report", "/nowhere/report.html"), "--report /nowhere/report.html: there is no folder /nowhere"),
+        (("--resume-file", "/nowhere/x"), "--resume-file /nowhere/x: there is no folder"),
         (("--resume", "--resume-file", "/nowhere/x"), "--resume: /nowhere/x: No such file"),
         (("--report", "report.pdf"), "report.pdf"),
     ],
@@ -122,6 +131,198 @@ def test_what_an_option_cannot_be_is_said(
 ) -> None:
     assert main(["verify", str(keys.parent), "--public-keys", str(keys), *words]) == 2
     assert text in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ("-----BEGIN PUBLIC KEY-----\nMIIB\n-----END PUBLIC KEY-----\n", "not a public-key file"),
+        ("[]", "not a public-key file"),
+        ('{"PublicKeyList": [{}]}', "lacks 'Value'"),
+        ('{"PublicKeyList": []}', "there is not one public key in the file"),
+    ],
+)
+def test_what_are_no_public_keys_is_said(
+    tmp_path: Path, content: str, text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "keys.json"
+    path.write_text(content)
+    assert main(["verify", str(tmp_path), "--public-keys", str(path)]) == 2
+    said = capsys.readouterr()
+    assert text in said.err
+    assert said.out == "", "nothing is accused with no key"
+
+
+@pytest.mark.parametrize("source", ["nowhere", "nowhere.zip", "keys.json"])
+def test_what_is_no_source_is_named(keys: Path, source: str, capsys: pytest.CaptureFixture[str]) -> None:
+    path = str(keys.with_name(source))
+    assert main(["verify", path, "--public-keys", str(keys)]) == 2
+    assert f"opentrail verify: {path}: " in capsys.readouterr().err
+
+
+def test_what_is_checked_is_said_first_and_lines_are_short(trail: SampleTrail, lay: Lay, keys: Path) -> None:
+    words = ("--public-keys", keys, "--start", "2024-05-06", "--end", "2024-05-08T08:30:00Z", "--region", "eu-west-1")
+    done = verify(lay(trail.objects), *words)
+    lines = done.stdout.splitlines()
+    assert lines[1] == "digests  that end from 2024-05-06T00:00:00Z to 2024-05-08T08:30:00Z"
+    assert lines[2] == "only     region eu-west-1"
+    said = " ".join(done.stdout.split())
+    assert f"2 public keys, from the file {keys}" in said
+    assert "What to do: Ask whoever is named." in said
+    assert [line for line in lines if len(line) > 80 and "/" not in line] == [], "but for keys and paths"
+    assert "\x1b" not in done.stdout
+
+
+def test_quiet_it_prints_the_verdict_alone(trail: SampleTrail, lay: Lay, keys: Path) -> None:
+    done = verify(lay(trail.objects), "--public-keys", keys, "--quiet")
+    assert done.stdout == "VALID: all that the digests name is here, as it was delivered\n"
+    assert done.stderr == ""
+
+
+def _in_a_terminal(*command: str, env: dict[str, str], interrupt_at: str = "") -> tuple[int, str]:
+    """Run ``command`` in a terminal of 80 columns; Ctrl-C when ``interrupt_at`` is seen.  Exit code, and all of it."""
+    child, terminal = pty.fork()
+    if child == 0:
+        os.execve(command[0], command, {"PATH": os.environ["PATH"], "COLUMNS": "80", "TERM": "xterm", **env})
+    seen = ""
+    while True:
+        try:
+            data = os.read(terminal, 65536)
+        except OSError:  # the end, on Linux
+            break
+        if not data:
+            break
+        seen += data.decode()
+        if interrupt_at and re.search(interrupt_at, seen):
+            os.write(terminal, b"\x03")
+            interrupt_at = ""
+    os.close(terminal)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), seen
+
+
+OPENTRAIL = str(Path(sys.executable).with_name("opentrail"))
+
+
+def test_colours_are_for_terminals_that_want_them(trail: SampleTrail, lay: Lay, keys: Path) -> None:
+    command = (OPENTRAIL, "verify", str(lay(trail.objects)), "--public-keys", str(keys), "--jobs", "1")
+    assert "\x1b[32mVALID\x1b[0m: all" in _in_a_terminal(*command, env={})[1]
+    assert "\x1b[32m" not in _in_a_terminal(*command, env={"NO_COLOR": "1"})[1]
+    assert "\x1b[32m" not in _in_a_terminal(*command, env={"TERM": "dumb"})[1]
+
+
+@pytest.fixture
+def slow_bucket(tmp_path: Path) -> Iterator[tuple[dict[str, str], Path]]:
+    """A bucket whose answers take a while: its environment, and the public keys."""
+    generated = generate_trail(
+        TrailPlan(hours=30, files_per_hour=4, records_per_file=2),
+        LocalFolder(tmp_path / "slow"),
+        RsaKeyFiles(tmp_path / "slow-keys"),
+    )
+    keys = tmp_path / "slow.json"
+    keys.write_bytes(encode_public_keys(generated.all_public_keys()))
+    with serving(
+        bucket_of_folder(tmp_path / "slow", "trail-bucket", generated.all_public_keys()), delay_seconds=0.1
+    ) as url:
+        yield (
+            {
+                "AWS_ENDPOINT_URL": url,
+                "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
+                "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+                "AWS_DEFAULT_REGION": "eu-west-1",
+                "AWS_CONFIG_FILE": os.devnull,
+                "AWS_EC2_METADATA_DISABLED": "true",
+            },
+            keys,
+        )
+
+
+def test_a_terminal_shows_how_far_it_is(slow_bucket: tuple[dict[str, str], Path]) -> None:
+    env, keys = slow_bucket
+    code, seen = _in_a_terminal(OPENTRAIL, "verify", "s3://trail-bucket", "--public-keys", str(keys), env=env)
+    assert code == 0, seen
+    assert "looking for digests" in seen
+    assert re.search(r"\r\[#[# ]{23}\] +\d+%  \d+ log files  \d+/s  0 MB  0:0\d left", seen)
+    assert seen.rindex("\x1b[K") < seen.index("VERDICT"), "it is gone when the result comes"
+
+
+@pytest.mark.parametrize(("at", "is_left"), [("looking for digests", False), (r"[1-9]\d* log files", True)])
+def test_ctrl_c_ends_it_in_every_phase(
+    at: str, is_left: bool, slow_bucket: tuple[dict[str, str], Path], tmp_path: Path
+) -> None:
+    env, keys = slow_bucket
+    resume = tmp_path / "resume"
+    words = ("--public-keys", str(keys), "--resume-file", str(resume), "--jobs", "2")
+    code, seen = _in_a_terminal(OPENTRAIL, "verify", "s3://trail-bucket", *words, env=env, interrupt_at=at)
+    assert code == 130, seen
+    assert "interrupted" in seen
+    assert "Traceback" not in seen
+    assert resume.exists() is is_left
+
+
+def test_an_interrupted_run_of_json_says_so_in_its_last_line(slow_bucket: tuple[dict[str, str], Path]) -> None:
+    env, keys = slow_bucket
+    command = [OPENTRAIL, "verify", "s3://trail-bucket", "--public-keys", str(keys), "--json"]
+    with subprocess.Popen(
+        command, env={"PATH": os.environ["PATH"], **env}, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as running:
+        assert running.stdout is not None
+        first = json.loads(running.stdout.readline())
+        assert first["code"] == "chain-started", "findings come as they are found"
+        running.terminate()
+        *_, last = [json.loads(line) for line in running.stdout]
+        assert last["type"] == "stopped"
+        assert last["reason"] == "interrupted"
+    assert running.returncode == 130
+
+
+def test_a_report_that_cannot_be_written_costs_no_second_verification(
+    trail: SampleTrail, lay: Lay, keys: Path, tmp_path: Path
+) -> None:
+    folder = lay(trail.objects)
+    script = (
+        "import sys; from opentrail.core.errors import StoreError; from opentrail.verification import report\n"
+        "def fail(*given): raise StoreError('No space left on device', retryable=False)\n"
+        "report.write_report = fail\n"
+        "from opentrail.cli.main import main; sys.exit(main(sys.argv[1:]))"
+    )
+    words = ["verify", str(folder), "--public-keys", str(keys), "--report", "report.html"]
+    done = subprocess.run(
+        [sys.executable, "-c", script, *words], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 2
+    assert "VALID" in done.stdout
+    assert "--resume goes on" in done.stderr
+    again = verify(*words[1:], "--resume", cwd=tmp_path)
+    assert again.returncode == 0
+    assert (tmp_path / "report.html").stat().st_mode & 0o777 == 0o600
+    assert not (tmp_path / "opentrail-verify.resume").exists()
+
+
+def test_a_full_disk_behind_standard_output_is_told(trail: SampleTrail, lay: Lay, keys: Path) -> None:
+    command = [OPENTRAIL, "verify", str(lay(trail.objects)), "--public-keys", str(keys)]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (2, "opentrail verify: [Errno 28] No space left on device\n")
+
+
+def test_the_json_is_as_it_is_documented(trail: SampleTrail, lay: Lay, keys: Path) -> None:
+    objects = touch(trail, "log_deleted", "digest_flipped", "log_planted", seed=2).objects
+    *findings, result = [
+        json.loads(line) for line in verify(lay(objects), "--public-keys", keys, "--json").stdout.splitlines()
+    ]
+    page = (Path(__file__).parents[2] / "docs" / "verify.md").read_text()
+    said = set(re.findall(r"`([a-zA-Z]+)`", page[page.index("## JSON") :]))
+    for finding in findings:
+        assert set(finding) == {"type", "chain", "code", "severity", "concern", "key", "message", "details"}
+        assert all(isinstance(text, str) for text in finding["details"].values())
+    assert set(result) - {"type"} <= said
+    assert {name for chain in result["chains"] for name in chain} <= said
+    assert {name for chain in result["chains"] for name in chain["digests"]} <= said
+    assert set(result["filters"]) <= said
+    assert (result["filters"]["regions"], result["keyFingerprints"]) == (
+        [],
+        [key.fingerprint for key in trail.public_keys()],
+    )
 
 
 def test_a_folder_needs_public_keys(trail: SampleTrail, lay: Lay) -> None:
@@ -257,11 +458,13 @@ def test_a_time_that_no_trail_has_is_refused(trail: SampleTrail, lay: Lay, keys:
 def test_what_the_verdict_does_not_speak_of_stands_beside_it(trail: SampleTrail, lay: Lay, keys: Path) -> None:
     folder = lay(trail.objects)
     words = (folder, "--public-keys", keys, "--account-id", "111122223333")
-    *_, stopped, asked, verdict = verify(*words).stdout.splitlines()
-    assert stopped.startswith("not recorded: 1 span of 2.9 hours")
-    assert asked.startswith("not asked: whether digests after 2024-05-08T08:28:05Z were removed")
+    *lines, verdict = verify(*words).stdout.splitlines()
+    said = " ".join(" ".join(lines).split())
+    assert "not recorded: 1 span of 2.9 hours" in said
+    assert "not asked: whether digests after 2024-05-08T08:28:05Z were removed" in said
+    assert "not asked: what else lies there; only account-id 111122223333 was looked at" in said
     assert verdict.startswith("VALID")
-    assert "not asked" not in verify(*words, "--expect-until", "2024-05-08T08:00:00").stdout
+    assert "were removed" not in verify(*words, "--expect-until", "2024-05-08T08:00:00").stdout
     late = verify(*words, "--end", "2024-05-09")
     assert (late.returncode, "gap-unexplained" in late.stdout) == (1, True), "it was asked for and is not there"
 

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from opentrail.cli.verify import find_public_keys, open_named_source, request_of
+from opentrail.cli.progress import packing_line, search_line, status_line, verify_line
+from opentrail.cli.signals import INTERRUPTED, terminated_like_interrupted
+from opentrail.cli.terminal import wrapped
+from opentrail.cli.verify import find_public_keys, is_bar_shown, open_named_source, request_of
 from opentrail.cli.verify_options import SOURCE_OPTIONS, VERIFY_OPTIONS, add_options, read_options
 from opentrail.core.errors import ConfigError
 
 if TYPE_CHECKING:  # `opentrail evidence --help` must not wait for them
-    from opentrail.verification.packing import Packing
+    from opentrail.verification.packing import Packing, PackingState
     from opentrail.verification.result import VerifyResult
+    from opentrail.verification.watched_source import WatchedSource
 
 EXAMPLES = """\
 examples:
@@ -33,8 +35,8 @@ tells of the time from --start to --end.  It is verified before it gets its name
 exit codes: 0 made, and valid; 1 made, and tampered or incomplete; 2 not made, or not to be checked; 130 interrupted
 """
 
-_OPTIONS: Final = (*SOURCE_OPTIONS, *(option for option in VERIFY_OPTIONS if option.name in {"jobs", "progress"}))
-_EVERY_SECONDS: Final = 0.2
+_TAKEN: Final = {"jobs", "progress", "quiet"}
+_OPTIONS: Final = (*SOURCE_OPTIONS, *(option for option in VERIFY_OPTIONS if option.name in _TAKEN))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,91 +51,87 @@ def run(arguments: argparse.Namespace) -> int:
     """Pack, and verify what was packed."""
     options = read_options(arguments, _OPTIONS)
     output: Path = arguments.output
-    if options["start"] is None or options["end"] is None:
-        raise ConfigError("--start and --end: say which time the evidence is to tell of")
-    if output.exists() and not arguments.force:
-        raise ConfigError(f"{output} is there already: --force replaces it")
+    _check_asked(options, output, is_forced=arguments.force)
     opened = open_named_source(arguments.source, options)
-    from opentrail.verification.packing import Packing  # noqa: PLC0415  not for --help
+    from opentrail.verification.packing import Packing, PackingState  # noqa: PLC0415  not for --help
+    from opentrail.verification.watched_source import WatchedSource  # noqa: PLC0415
 
+    source, state = WatchedSource(opened.source), PackingState()
     try:
-        request = request_of(options, opened)
-        keys, origin = find_public_keys(options, opened, request)
-        packing = Packing(
-            source=opened.source,
-            request=request,
-            public_keys=keys,
-            keys_origin=origin,
-            name=output.name,
-            version=version("opentrail"),
-            made_at=datetime.now(UTC),
-            clock=time.monotonic,
-        )
-        is_shown = options["progress"] or sys.stderr.isatty()
-        result = _pack(packing, output, is_forced=arguments.force, is_shown=is_shown)
+        with status_line(partial(_line, source, state), is_shown=is_bar_shown(options)), terminated_like_interrupted():
+            request = request_of(options, opened)
+            keys, origin = find_public_keys(options, opened, request)
+            packing = Packing(
+                source=source,
+                request=request,
+                public_keys=keys,
+                keys_origin=origin,
+                name=output.name,
+                version=version("opentrail"),
+                made_at=datetime.now(UTC),
+                clock=time.monotonic,
+            )
+            result = _pack(packing, output, state, is_forced=arguments.force)
+    except KeyboardInterrupt:
+        print("opentrail evidence: interrupted; no bundle was written", file=sys.stderr)
+        return INTERRUPTED
     finally:
         opened.source.close()
-    _tell(result, output)
+    if not options["quiet"]:
+        _tell(result, packing, output)
+    print(f"what it holds is {result.verdict.value.replace('-', ' ')}; `opentrail verify {output}` tells more")
     return result.exit_code
 
 
-def _pack(packing: Packing, output: Path, *, is_forced: bool, is_shown: bool) -> VerifyResult:
+def _check_asked(options: dict[str, Any], output: Path, *, is_forced: bool) -> None:
+    """Raises ``ConfigError`` for what cannot become a bundle, before the long work begins."""
+    from opentrail.verification.output_file import check_place  # noqa: PLC0415  not for --help
+
+    if options["start"] is None or options["end"] is None:
+        raise ConfigError("--start and --end: say which time the evidence is to tell of")
+    check_place(output, "-o")
+    if output.exists() and not is_forced:
+        raise ConfigError(f"{output} is there already: --force replaces it")
+
+
+def _pack(packing: Packing, output: Path, state: PackingState, *, is_forced: bool) -> VerifyResult:
     from opentrail.verification.output_file import replaced  # noqa: PLC0415  not for --help
     from opentrail.verification.packing import pack  # noqa: PLC0415
 
-    with (
-        _terminated_like_interrupted(),
-        _progress(is_shown=is_shown) as progress,
-        replaced(output, overwrite=is_forced) as file,
-    ):
-        return pack(packing, file, file.name, progress)
+    with replaced(output, overwrite=is_forced) as file:
+        return pack(packing, file, file.name, state)
 
 
-def _tell(result: VerifyResult, output: Path) -> None:
-    from opentrail.core.findings import RULES, Concern, counted  # noqa: PLC0415  not for --help
+def _line(source: WatchedSource, state: PackingState, seconds: float) -> str:
+    """How far it is: looking for digests, packing, or verifying what was packed."""
+    if state.verification is not None:
+        return "verifying " + verify_line(state.verification.progress(), time.monotonic() - state.verifying_since)
+    collected = state.collected
+    if not collected.objects:
+        return search_line(source.listed, seconds)
+    return packing_line(collected.share, collected.objects, collected.size, seconds)
+
+
+def _tell(result: VerifyResult, packing: Packing, output: Path) -> None:
+    from opentrail.core.events import format_time  # noqa: PLC0415  not for --help
+    from opentrail.core.findings import RULES, Concern, counted  # noqa: PLC0415
+    from opentrail.verification.output_file import sha256_of  # noqa: PLC0415
 
     digests = sum(chain.digests.valid for chain in result.chains)
     log_files = sum(chain.log_files.valid for chain in result.chains)
-    print(
-        f"{output}: {output.stat().st_size:,} bytes, {counted(len(result.chains), 'chain')}, "
-        f"{counted(digests, 'digest')} and {counted(log_files, 'log file')} as delivered"
+    what = (
+        f"{output.stat().st_size:,} bytes, {counted(len(result.chains), 'chain')}, {counted(digests, 'digest')} and "
+        f"{counted(log_files, 'log file')} as delivered"
     )
+    start, end = (format_time(moment) if moment else "" for moment in (result.start, result.end))
+    filters = ", ".join(f"{name} {value}" for name, value in packing.request.filters())
+    rows = [("bundle", f"{output}: {what}"), ("source", packing.source.name)]
+    rows += [("digests", f"that end from {start} to {end}")]
+    rows += [("only", filters)] if filters else []
+    rows += [("keys", f"{counted(len(packing.public_keys), 'public key')}, from {packing.keys_origin}")]
+    rows += [("sha256", sha256_of(output))]
+    for name, text in rows:
+        print(wrapped(text, first=f"{name:9}", indent=" " * 9))
     for code, count in sorted(result.findings.items()):
         if RULES[code].concern is not Concern.NOTE:
             print(f"  {code.value}: {count:,}")
-    print(f"what it holds is {result.verdict.value.replace('-', ' ')}; `opentrail verify {output.name}` tells more")
-
-
-@contextmanager
-def _progress(*, is_shown: bool) -> Iterator[Callable[[int, int], None]]:
-    """Shows on stderr how much was packed, and when verification begins to take its time."""
-    last = time.monotonic()
-
-    def show(count: int, size: int) -> None:
-        nonlocal last
-        now = time.monotonic()
-        if is_shown and now - last >= _EVERY_SECONDS:
-            last = now
-            sys.stderr.write(f"\rpacked {count:,} objects, {size / 1e6:,.0f} MB\x1b[K")
-            sys.stderr.flush()
-
-    try:
-        yield show
-    finally:
-        if is_shown:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
-
-
-@contextmanager
-def _terminated_like_interrupted() -> Iterator[None]:
-    """SIGTERM ends the block as Ctrl-C does: what was half written is removed."""
-
-    def interrupt(_number: int, _frame: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

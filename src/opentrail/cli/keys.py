@@ -50,7 +50,12 @@ def run(arguments: argparse.Namespace) -> int:
         _export(_ask_endpoint(arguments), arguments.output)
         return 0
     settings = read_settings(arguments)
-    require_data(settings)
+    try:
+        require_data(settings)
+    except ConfigError as error:
+        if arguments.action != "export":
+            raise
+        raise ConfigError(f"{error}; for the keys of another CloudTrail give --endpoint-url or --profile") from None
     command = "keys-rotate" if arguments.action == "rotate" else "keys-list"
     request = {"command": command, "region": arguments.region or ""}
     answer = call_server(settings.data_dir, request)

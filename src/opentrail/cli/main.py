@@ -78,7 +78,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # whoever read the output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nor will the interpreter's last flush fail
         return 141
-    except OpentrailError as error:
+    except (OpentrailError, OSError) as error:
+        if isinstance(error, OSError):  # the world: such as a full disk where standard output goes
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         from opentrail.cli.terminal import printable  # noqa: PLC0415  start-up time
 
         said = printable(str(error), keep="\n")

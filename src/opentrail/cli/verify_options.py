@@ -133,6 +133,7 @@ VERIFY_OPTIONS: Final = (
     _switch("events", "read every event too, to find those that stand in two log files (slower)"),
     Option(name="jobs", parse=_parse_jobs, metavar="N", help="processes that read and check (default: one a core)"),
     _switch("json", "print findings as they come, and then the result, each a line of JSON"),
+    _switch("quiet", "print the verdict alone, and show no progress"),
     _switch("progress", "show how far it is also where stderr is no terminal"),
     Option(name="report", parse=Path, metavar="FILE", help="write a report: FILE.html or FILE.json"),
     _switch("resume", "go on where a verification was interrupted"),

@@ -15,8 +15,8 @@ Rules:
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Collection, Iterator
+from collections import Counter, deque
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -81,6 +81,7 @@ class DigestChain:
         self.newest: DigestReading | None = None
         self.is_witnessed = False  # a digest behind the view has told what should lie before it
         self.starts_later = False  # than the time in view, says that digest
+        self.chains = 1  # one, and another after each stop
 
     def receive(self, reading: DigestReading) -> Iterator[Finding | Hole | ProvenDigest]:
         """What the next digest shows, of itself and of those before it; proven digests come in order."""
@@ -158,6 +159,7 @@ class DigestChain:
 
     def _start_chain(self, key: str, first: Digest) -> Iterator[Finding | Hole]:
         last_end = self.proven_end
+        self.chains += last_end is not None
         start = format_time(first.start_time)
         if last_end is None or first.start_time <= last_end:  # it went on at once: there is no gap
             yield found(FindingCode.CHAIN_STARTED, key, f"a chain of digests starts at {start}", start=start)
@@ -232,9 +234,12 @@ class BackfillChain:
         elif len(self._damaged) < _MOST_DAMAGED_BACKFILLS:
             self._damaged.add(reading.text)
 
-    def finish(self) -> Iterator[Finding | ProvenDigest]:
-        """Find the signatures that the copy lost, and check every link."""
-        yield from self._find_signatures()
+    def finish(self, chains: int) -> Iterator[Finding | ProvenDigest]:
+        """Find the signatures that the copy lost, and check every link.
+
+        There are ``chains`` of the ordinary digests: whatever ends one of those may end one of these.
+        """
+        yield from self._find_signatures(chains)
         yield from self._find_forks()
         for reading in self._readings.values():
             assert reading.digest is not None
@@ -261,20 +266,43 @@ class BackfillChain:
                     message = f"another backfill digest follows {previous}, too"
                     yield found(FindingCode.DIGEST_NOT_IN_CHAIN, text, message, previous=previous)
 
-    def _find_signatures(self) -> Iterator[Finding | ProvenDigest]:
+    def _find_signatures(self, chains: int) -> Iterator[Finding | ProvenDigest]:
         links = [each.digest.previous for each in self._readings.values() if each.digest and each.digest.previous]
         signatures = {link.key: link.signature for link in links}
+        lost: list[DigestReading] = []
         for text, reading in list(self._readings.items()):
             if reading.digest is None or reading.public_key is None:
                 continue
             checked = decide(reading, signatures.get(text))
-            yield from checked.findings
             if checked.is_trusted:
+                yield from checked.findings
                 yield from _prove_backfill(text, reading.digest)
                 self._readings[text] = replace(checked, digest=replace(reading.digest, log_files=()))
+                continue
+            del self._readings[text]
+            self._damaged.add(text)
+            if text in signatures:
+                yield from checked.findings
             else:
-                del self._readings[text]
-                self._damaged.add(text)
+                lost.append(checked)
+        yield from self._judge_lost(lost, chains)
+
+    def _judge_lost(self, lost: Sequence[DigestReading], chains: int) -> Iterator[Finding]:
+        """Those that no other follows: one in each chain, and that one follows another which no other follows."""
+        digests = [each.digest for each in (*self._readings.values(), *lost)]
+        followers = Counter(digest.previous.key for digest in digests if digest and digest.previous)
+        for reading in lost:
+            assert reading.digest is not None
+            link = reading.digest.previous
+            is_first = link is None or not self._scope.holds(link)
+            if (is_first and len(lost) > chains) or (link is not None and followers[link.key] > 1):
+                message = "no other backfill digest follows it, and others end a chain, too: one of them was changed"
+                yield found(FindingCode.DIGEST_SIGNATURE_DISPUTED, reading.text, message)
+            else:
+                yield from reading.findings
+            is_there = link is None or link.key in self._readings or link.key in self._damaged
+            if link is not None and self._scope.holds(link) and not self._scope.is_too_old(link) and not is_there:
+                yield _missing(link, reading.digest)
 
 
 def _prove_backfill(text: str, digest: Digest) -> Iterator[Finding | ProvenDigest]:

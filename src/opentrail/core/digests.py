@@ -8,6 +8,8 @@ Rules (``log-files-and-digests.md``, "Digest file"):
 * A chain starts with no previous digest, after StartLogging or when validation is turned on, and each further digest
   starts when its predecessor ended, whether or not log files were delivered.
 * ``decode_digest`` raises ``FormatError`` or nothing else; ``decode_digest(encode_digest(x)) == x``.
+* Anybody can write a digest.  What it takes in memory is bounded by the number of its values and the length of its
+  texts, both far beyond what is delivered; who checks it keeps nothing of what this version does not know.
 
 CloudTrail user guide, "CloudTrail digest file structure" and "Custom implementations of log file integrity validation".
 """
@@ -19,6 +21,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any, Final
 
 from opentrail.core import values
@@ -31,6 +34,7 @@ from opentrail.core.logfiles import parse_json
 SIGNATURE_ALGORITHM: Final = "SHA256withRSA"
 HASH_ALGORITHM: Final = "SHA-256"
 MAX_DIGEST_BYTES: Final = 16 * 1024 * 1024  # uncompressed: some 47,000 log files in one digest
+_MOST_VALUES: Final = 400_000  # these have 330,000; of the smallest ones 16 MB hold five million, in 500 MB of memory
 
 # Names of user metadata, without S3's x-amz-meta-.
 SIGNATURE: Final = "signature"
@@ -45,6 +49,13 @@ _PREVIOUS: Final = (
     "previousDigestSignature",
 )
 _SHA256: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
+_STRING_OR_MARK: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|([,\[{])', re.DOTALL)
+_NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
+_LONGEST: Final = 255  # characters of a text, but for these
+_LONGEST_OF: Final[Mapping[str, int]] = {
+    **dict.fromkeys(("digestS3Object", "previousDigestS3Object", "s3Object"), 1024),  # a key, in every store
+    "previousDigestSignature": 4096,  # RSA of 16,384 bits, in hex
+}
 
 
 @values.dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,8 +202,13 @@ def encode_digest(digest: Digest) -> bytes:
     )
 
 
-def decode_digest(content: bytes) -> Digest:
-    """Read the uncompressed content of a digest file.  Raises ``FormatError``."""
+def decode_digest(content: bytes, *, with_extra: bool = True) -> Digest:
+    """Read the uncompressed content of a digest file; ``with_extra``, what this version does not know is kept.
+
+    Raises ``FormatError``.
+    """
+    if _has_many_values(content):
+        raise FormatError(f"the digest holds more than {_MOST_VALUES} values")
     members = parse_json(content)
     if not isinstance(members, dict):
         raise FormatError("the digest is not a JSON object")
@@ -210,9 +226,21 @@ def decode_digest(content: bytes) -> Digest:
         newest_event_time=_optional_time(members, "newestEventTime"),
         oldest_event_time=_optional_time(members, "oldestEventTime"),
         previous=_decode_previous(members),
-        log_files=tuple(map(_decode_log_file, files)),
-        extra=members,
+        log_files=tuple(_decode_log_file(file, with_extra=with_extra) for file in files),
+        extra=members if with_extra else _NOTHING,
     )
+
+
+def _has_many_values(content: bytes) -> bool:
+    """Whether ``content`` holds more than ``_MOST_VALUES`` JSON values: all but one stand behind a comma or bracket."""
+    if sum(map(content.count, (b",", b"[", b"{"))) < _MOST_VALUES:
+        return False
+    count = 1
+    for match in _STRING_OR_MARK.finditer(content):  # a key may hold such characters
+        count += match.lastindex is not None
+        if count > _MOST_VALUES:
+            return True
+    return False
 
 
 def _encode_log_file(file: DigestedLogFile) -> dict[str, Any]:
@@ -227,7 +255,7 @@ def _encode_log_file(file: DigestedLogFile) -> dict[str, Any]:
     }
 
 
-def _decode_log_file(members: Any) -> DigestedLogFile:
+def _decode_log_file(members: Any, *, with_extra: bool) -> DigestedLogFile:
     if not isinstance(members, dict):
         raise FormatError("the digest's logFiles holds something that is no object")
     _require_sha256(members, "hashAlgorithm")
@@ -237,7 +265,7 @@ def _decode_log_file(members: Any) -> DigestedLogFile:
         hash_value=_hash(members, "hashValue"),
         newest_event_time=_optional_time(members, "newestEventTime"),
         oldest_event_time=_optional_time(members, "oldestEventTime"),
-        extra=members,
+        extra=members if with_extra else _NOTHING,
     )
 
 
@@ -262,6 +290,8 @@ def _text(members: dict[str, Any], name: str) -> str:
     value = members.pop(name, None)
     if not isinstance(value, str) or not (value.isascii() or _is_utf8(value)):
         raise FormatError(f"the digest's {name} is not text")
+    if len(value) > _LONGEST and len(value) > _LONGEST_OF.get(name, _LONGEST):
+        raise FormatError(f"the digest's {name} is too long")
     return value
 
 

@@ -44,6 +44,8 @@ class FindingCode(StrEnum):
     DIGEST_SIGNATURE_INVALID = "digest-signature-invalid"
     DIGEST_SIGNATURE_LOST = "digest-signature-lost"  # the copy has no metadata, and no later digest holds its signature
     DIGEST_SIGNATURE_DISPUTED = "digest-signature-disputed"  # the same, and the next one, unproven, contradicts it
+    DIGEST_LINK_UNFOUNDED = "digest-link-unfounded"  # the same, and what it says of the one before it cannot be so
+    DIGEST_START_UNPROVEN = "digest-start-unproven"  # the same, and starts a chain: nothing proves why
     DIGEST_ALGORITHM = "digest-algorithm"  # not SHA256withRSA
     DIGEST_KEY_UNKNOWN = "digest-key-unknown"  # no public key with the fingerprint that it names
     DIGEST_KEY_NOT_VALID = "digest-key-not-valid"  # signed by a key that was not valid at its end time
@@ -108,6 +110,8 @@ RULES: Final[Mapping[FindingCode, Rule]] = {
     FindingCode.DIGEST_SIGNATURE_INVALID: _FORGED,
     FindingCode.DIGEST_SIGNATURE_LOST: _LOOK,
     FindingCode.DIGEST_SIGNATURE_DISPUTED: Rule(Severity.WARNING, Concern.INTEGRITY),  # this one, or the next
+    FindingCode.DIGEST_LINK_UNFOUNDED: _FORGED,
+    FindingCode.DIGEST_START_UNPROVEN: Rule(Severity.WARNING, Concern.COVERAGE),
     FindingCode.DIGEST_ALGORITHM: _FORGED,
     FindingCode.DIGEST_KEY_UNKNOWN: _FORGED,
     FindingCode.DIGEST_KEY_NOT_VALID: Rule(Severity.WARNING, Concern.INTEGRITY),

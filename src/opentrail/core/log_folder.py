@@ -5,6 +5,9 @@ result is the same.  Memory stays small when both advance together: a key that i
 one that no digest has named for ``LATEST_NAMING`` is reported and forgotten, and of more than ``MOST_WAITING`` the
 oldest are.  (So in a folder with that many files in no digest, one that a digest names weeks late is reported for it.)
 Log files of other trails are counted, not told one by one; ``unnamed`` is for ``core.shared_folders``.
+
+Other programs do not ask for CloudTrail's names: Athena, pandas and ``zcat *.gz`` read whatever lies in the folder.  So
+what ends like a log file is one that no digest names, however it is called; anything else is merely unexpected.
 """
 
 from __future__ import annotations
@@ -21,7 +24,10 @@ from opentrail.core.shared_folders import UnnamedLogs
 
 LATEST_NAMING: Final = timedelta(days=31)  # a file may wait 30 days for its bucket, with the name of its first attempt
 MOST_WAITING: Final = 100_000  # listed and not yet named: anybody may put objects there
+MOST_ODD: Final = 1000  # of those, listed or named, that are not named as CloudTrail names them
+_READ_BY_OTHERS: Final = (".gz", ".json")  # ends of names
 _MOST_AHEAD: Final = 4096  # named and not yet listed, before those are sorted out that will never be
+_SECOND: Final = timedelta(seconds=1)
 _MINUTE: Final = timedelta(minutes=1)  # a name holds the minute of delivery: the file is of some second in it
 
 
@@ -35,15 +41,21 @@ class Hole:
 
 
 class LogFolder:
-    """Compares the log files that digests name with those that are listed."""
+    """Compares the log files that digests name with those that are listed.
 
-    def __init__(self, folder: Folder, *, is_shared: bool = False) -> None:
+    Where it ``is_cut`` at its start, a digest before the first trusted one may name a file of the minute of that start.
+    """
+
+    def __init__(self, folder: Folder, *, is_shared: bool = False, is_cut: bool = False) -> None:
         self.is_shared = is_shared  # other trails deliver into the same folder
+        self.is_cut = is_cut
         self._pattern = LogKeyPattern(folder)
         self._waiting: dict[str, None] = {}  # listed, not named yet; in order of delivery but for the kinds
         self._named_ahead: dict[str, LogKind] = {}  # named, not listed yet
         self._most_ahead = _MOST_AHEAD
         self._listed: dict[LogKind, str] = {}  # the last key listed of each kind
+        self._odd_listed: dict[str, None] = {}  # whose names are not CloudTrail's ...
+        self._odd_named: set[str] = set()  # ... and those of them that a digest names all the same
         self._unproven: set[str] = set()
         self._of_others = 0
         self._others = ("", "")  # the first and the last of them
@@ -60,7 +72,10 @@ class LogFolder:
         try:
             kind = parse_log_key(key).kind
         except FormatError:
-            return  # signed as it is; it cannot be listed among the log files
+            self._odd_listed.pop(key, None)
+            if len(self._odd_named) < MOST_ODD:
+                self._odd_named.add(key)
+            return
         if key > self._listed.get(kind, ""):
             self._named_ahead[key] = kind
             self._forget_passed()
@@ -75,7 +90,7 @@ class LogFolder:
         if kind is None:
             if key.endswith("/"):
                 return ()  # the marker of a folder, as consoles and CloudTrail itself make them
-            return (found(FindingCode.OBJECT_UNEXPECTED, key, "lies among the log files and is not named like one"),)
+            return self._add_odd(key)
         self._listed[kind] = key
         if self._named_ahead and self._named_ahead.pop(key, None) is not None:
             return ()
@@ -107,6 +122,8 @@ class LogFolder:
 
     def finish(self) -> Iterator[Finding]:
         """Report all that was listed and never named."""
+        yield from map(_odd, self._odd_listed)
+        self._odd_listed.clear()
         newer = []
         for key in self._waiting:
             minute = parse_log_key(key).delivered_at
@@ -129,6 +146,17 @@ class LogFolder:
             details = {"count": str(self._of_others), "first": first, "last": last}
             yield found(FindingCode.LOG_FILES_OF_OTHER_TRAIL, first, message, **details)
 
+    def _add_odd(self, key: str) -> Iterable[Finding]:
+        """``key`` lies in the folder and is not named as CloudTrail names log files."""
+        if not key.lower().endswith(_READ_BY_OTHERS):
+            return (found(FindingCode.OBJECT_UNEXPECTED, key, "lies among the log files and is not named like one"),)
+        if key in self._odd_named:
+            return ()
+        if len(self._odd_listed) >= MOST_ODD:
+            return (_odd(key),)
+        self._odd_listed[key] = None
+        return ()
+
     def _holes_at(self, minute: datetime) -> list[Hole]:
         return [hole for hole in self._holes if minute + _MINUTE > hole.start and minute <= hole.end]
 
@@ -146,7 +174,8 @@ class LogFolder:
 
     def _report(self, key: str) -> Iterator[Finding]:
         minute = parse_log_key(key).delivered_at
-        is_older = self._start is None or minute + _MINUTE <= self._start
+        unsure = _SECOND if self.is_cut else _MINUTE
+        is_older = self._start is None or minute + unsure <= self._start
         holes = self._holes_at(minute)
         is_lost = key in self._unproven or any(hole.is_damage for hole in holes)
         if self.is_shared:
@@ -166,3 +195,8 @@ class LogFolder:
             self._others = (self._others[0] or key, key)
         else:
             yield found(FindingCode.LOG_FILE_NOT_NAMED, key, "lies in the folder, but no digest names it")
+
+
+def _odd(key: str) -> Finding:
+    message = "lies among the log files, where other programs will read it, and no digest names it"
+    return found(FindingCode.LOG_FILE_NOT_NAMED, key, message)

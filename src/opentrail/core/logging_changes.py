@@ -67,6 +67,16 @@ class TrailChange:
     validation_off: bool  # the call turned log file validation off
     moves_files: bool = False  # it changed where the trail delivers, or for whom: a chain may end there, too
 
+    @property
+    def stops_logging(self) -> bool:
+        """Whether no digests are made from then on."""
+        return self.event_name in {"StopLogging", "DeleteTrail"} or self.validation_off
+
+    @property
+    def ends_chain(self) -> bool:
+        """Whether a chain of digests may end by it."""
+        return self.stops_logging or self.moves_files
+
 
 def find_changes(log_key: str, content: bytes) -> tuple[TrailChange, ...]:
     """The calls in the log file at ``log_key`` (``content``: uncompressed, proven) that changed a trail.
@@ -178,11 +188,19 @@ class LoggingHistory:
         if change.event_id in self._seen:
             return
         self._seen.append(change.event_id)
-        if _stops_logging(change) or change.moves_files:
+        if change.ends_chain:
             self._stops.append((told_by, change))
-        if not _stops_logging(change):
+        if not change.stops_logging:
             message = f"{change.event_name} of {change.trail} by {change.user} at {format_time(change.event_time)}"
             yield found(FindingCode.TRAIL_CHANGED, change.log_key, message, **_details(change))
+
+    def stops(self) -> tuple[TrailChange, ...]:
+        """The changes so far by which a chain may have ended."""
+        return tuple(change for _, change in self._stops)
+
+    def is_home_read(self, trail: TrailFolder) -> bool:
+        """Whether the log files were looked through in which calls that change ``trail`` stand."""
+        return any(is_home(read, trail) for read in self._read)
 
     def gaps_of(self, trail: TrailFolder) -> tuple[Hole, ...]:
         """The gaps of ``trail`` so far."""
@@ -202,21 +220,21 @@ class LoggingHistory:
             else:
                 yield trail, self._unexplained(trail, gap, is_proven=is_proven)
         for told_by, change in self._stops:
-            if change.event_id not in used and _stops_logging(change):
+            if change.event_id not in used and change.stops_logging:
                 yield told_by, _stopped(change)
 
     def _explanation(self, trail: TrailFolder, gap: Hole) -> TrailChange | None:
         fitting = [
             change
             for _, change in self._stops
-            if gap.start - _BEFORE_GAP <= change.event_time <= gap.end and _is_about(change, trail)
+            if gap.start - _BEFORE_GAP <= change.event_time <= gap.end and is_about(change, trail)
         ]
-        return max(fitting, key=lambda change: (_stops_logging(change), change.event_time), default=None)
+        return max(fitting, key=lambda change: (change.stops_logging, change.event_time), default=None)
 
     def _unexplained(self, trail: TrailFolder, gap: Hole, *, is_proven: bool) -> Finding:
         start, end = format_time(gap.start), format_time(gap.end)
         folder = digest_prefix(trail.folder)
-        is_home_read = any(_is_home(read, trail) for read in self._read)
+        is_home_read = self.is_home_read(trail)
         if not is_proven or not is_home_read:
             why = "the last of which are unproven" if is_home_read else "which were not read"
             message = (
@@ -233,24 +251,20 @@ def _place_of(entry: tuple[tuple[TrailFolder, Hole], bool]) -> tuple[str, str, d
     return digest_prefix(trail.folder), trail.trail_name, gap.start
 
 
-def _stops_logging(change: TrailChange) -> bool:
-    return change.event_name in {"StopLogging", "DeleteTrail"} or change.validation_off
-
-
-def _is_home(read: Folder, trail: TrailFolder) -> bool:
+def is_home(read: Folder, trail: TrailFolder) -> bool:
     """Whether calls that change ``trail`` stand in ``read``; an organization's trail is its management account's."""
     if read.region != trail.home_region or read.organization_id != trail.folder.organization_id:
         return False
     return bool(read.organization_id) or read.account_id == trail.folder.account_id
 
 
-def _is_about(change: TrailChange, trail: TrailFolder) -> bool:
+def is_about(change: TrailChange, trail: TrailFolder) -> bool:
     """Whether ``change`` is of ``trail``, and recorded where calls that change it are."""
     try:
         recorded = parse_log_key(change.log_key).folder
     except FormatError:
         return False
-    if not _is_home(recorded, trail):
+    if not is_home(recorded, trail):
         return False
     if not change.trail.startswith("arn:"):
         return change.trail == trail.trail_name

@@ -48,11 +48,14 @@ from opentrail.core.public_keys import PublicKey, verify_signature
 MAX_CHECKED_BYTES: Final = 256 * 1024 * 1024  # five times the largest log file: a bomb is not inflated to its end
 MAX_SEARCHED_BYTES: Final = 64 * 1024 * 1024  # no larger log file is kept whole for its events to be read
 _LONGEST_SIGNATURE: Final = 4096  # hex digits: RSA of 16,384 bits
+_MOST_UNTRUSTED_FILES: Final = 5000  # that an accused digest may name, and a later one still prove: many are read ahead
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DigestReading:
     """A digest object as it was found: ``digest`` is None when it could not be read, and ``hash_value`` is then empty.
+
+    It is also None when the digest is accused, and so large that it is not kept for a later one to prove.
 
     ``signature`` is the metadata's, in hex.  Unless ``is_trusted``, the digest's content may be anybody's.  With
     ``public_key`` its signature is still to be found, in the digest that follows it: the copy has no metadata.
@@ -109,7 +112,7 @@ def read_digest(
         return DigestReading(key=key, text=text, findings=(missing,))
     try:
         content = decode_member(data, max_size=MAX_DIGEST_BYTES)
-        digest = decode_digest(content)
+        digest = decode_digest(content, with_extra=False)
     except FormatError as fault:
         code = _FAULTS.get(type(fault), FindingCode.DIGEST_MALFORMED)
         return DigestReading(key=key, text=text, findings=(found(code, text, str(fault)),))
@@ -127,10 +130,16 @@ def read_digest(
         key=key, text=text, digest=digest, hash_value=hash_value, findings=(finding,) if finding else ()
     )
     if finding is not None or public_key is None:
-        return replace(reading, signature="" if is_unsigned else _signature_of(metadata))
+        return _bounded(replace(reading, signature="" if is_unsigned else _signature_of(metadata)))
     if is_unsigned:
         return replace(reading, public_key=public_key)
-    return check_signature(reading, metadata[SIGNATURE], public_key)
+    return _bounded(check_signature(reading, metadata[SIGNATURE], public_key))
+
+
+def _bounded(reading: DigestReading) -> DigestReading:
+    """``reading``, which takes little memory unless it is to be trusted."""
+    is_large = reading.digest is not None and len(reading.digest.log_files) > _MOST_UNTRUSTED_FILES
+    return replace(reading, digest=None) if is_large and not reading.is_trusted else reading
 
 
 def too_large_digest(text: str, limit: int) -> DigestReading:

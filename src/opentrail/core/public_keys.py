@@ -31,7 +31,7 @@ MIN_KEY_BITS: Final = 2048
 class PublicKey:
     """A public key.  ``value`` is its PKCS#1 DER; it is valid from ``validity_start`` to ``validity_end`` (aware, UTC).
 
-    ``fingerprint`` is what digests call the key: ours are ``fingerprint_of(value)``, AWS does not say how it makes its.
+    ``fingerprint`` is what digests call the key: ``fingerprint_of(value)``, or AWS's (``is_fingerprint_of``).
     """
 
     value: bytes
@@ -47,6 +47,15 @@ class PublicKey:
 def fingerprint_of(value: bytes) -> str:
     """32 hex digits: the first 128 bits of SHA-256 over the PKCS#1 DER ``value``."""
     return hashlib.sha256(value).hexdigest()[:32]
+
+
+def is_fingerprint_of(fingerprint: str, value: bytes) -> bool:
+    """Whether ``fingerprint`` was made of the PKCS#1 DER ``value``: by us, or by AWS, whose are its MD5.
+
+    AWS does not say so; the keys in its own documentation are so named (user guide, "Custom implementations of log
+    file integrity validation"; AWS CLI, examples of list-public-keys).  Nobody finds a second key for a given MD5.
+    """
+    return fingerprint in {fingerprint_of(value), hashlib.md5(value, usedforsecurity=False).hexdigest()}
 
 
 def verify_signature(value: bytes, signed: bytes, signature: bytes) -> bool:

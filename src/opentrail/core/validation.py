@@ -35,6 +35,7 @@ from opentrail.core.log_folder import Hole, LogFolder
 from opentrail.core.logging_changes import LoggingHistory
 from opentrail.core.object_checks import DigestReading
 from opentrail.core.shared_folders import SharedFolders
+from opentrail.core.unproven_links import UnprovenLinks, UnprovenStarts, is_signature_lost
 
 _MOST_OTHER_TRAILS: Final = 100  # that are named
 _MOST_WITNESSES: Final = 3  # digests behind the time in view that are read, until one can be trusted
@@ -70,7 +71,8 @@ class ChainValidator:
     In view are the digests that end from ``start`` to ``end`` (None: no bound).  At ``expected_until`` (None: logging
     may have stopped at any time) a digest must have been delivered that ends then or later.  ``metadata_kept`` is False
     for a copy that has the metadata of no object; ``read_digest`` must be told the same.  ``history`` is told of gaps.
-    ``asked_at`` is now: nothing later can have been delivered.  ``shared`` is told of log files in no digest.
+    ``asked_at`` is now: nothing later can have been delivered.  ``shared`` is told of log files in no digest,
+    ``starts`` of chains that start with a digest which a copy cannot prove.
     """
 
     def __init__(
@@ -85,6 +87,7 @@ class ChainValidator:
         metadata_kept: bool = True,
         history: LoggingHistory | None = None,
         shared: SharedFolders | None = None,
+        starts: UnprovenStarts | None = None,
     ) -> None:
         self._trail = trail
         self._bucket = bucket
@@ -99,8 +102,9 @@ class ChainValidator:
         scope = ChainScope(trail=trail, bucket=bucket, start=start)
         self._chain = DigestChain(scope)
         self._backfill = BackfillChain(scope)
-        self._log_folder = LogFolder(trail.folder)
+        self._log_folder = LogFolder(trail.folder, is_cut=start is not None)
         self._signatures = None if metadata_kept else CopiedSignatures()
+        self._links = UnprovenLinks(scope, starts or UnprovenStarts(), end=end)
         self._history = history
         self._shared = shared
         self._is_home = trail.folder.region == trail.home_region
@@ -162,7 +166,7 @@ class ChainValidator:
         for hole in self._chain.finish():
             yield from self._add_hole(hole)
         self._add_gap_at_end()
-        yield from self._take(self._backfill.finish())
+        yield from self._take(self._backfill.finish(self._chain.chains))
         yield from self._check_newest()
         yield from self._log_folder.finish()
         if self._shared is not None:
@@ -170,6 +174,11 @@ class ChainValidator:
         yield from self._sum_up()
 
     def _judge(self, reading: DigestReading) -> Iterator[Step]:
+        if self._signatures is not None:
+            reading, further = self._links.receive(reading)
+            yield from further
+            if is_signature_lost(reading) and self._chain.proven_end is None:
+                self._log_folder.is_cut = True
         if self.is_behind(reading.key):
             if reading.is_trusted and not self._chain.is_witnessed:
                 yield from self._take(self._chain.receive_witness(reading, self._witnesses))

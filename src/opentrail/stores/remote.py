@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from itertools import chain
@@ -121,6 +121,15 @@ class RemoteStore:
                             etag=(found["e_tag"] or "").strip('"'),
                             last_modified=found["last_modified"],
                         )
+
+    def list_folders(self, prefix: str) -> Sequence[str]:
+        """The prefixes one level below ``prefix`` ("" or ending in "/"), in no order: Azure can list from no key on."""
+        folder = prefix.removesuffix("/")
+        if folder and _UNUSABLE.search(folder):
+            return []
+        with _store_errors(f"list {prefix!r}"):
+            found = obstore.list_with_delimiter(self._bucket, folder or None)
+        return [f"{name.removesuffix('/')}/" for name in found["common_prefixes"]]
 
     def delete(self, key: str) -> None:
         """Remove ``key``."""

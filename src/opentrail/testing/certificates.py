@@ -30,7 +30,7 @@ def make_certificate(folder: Path, name: str, *, host: str = HOST, days: int = 1
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - timedelta(days=3))
         .not_valid_after(now + timedelta(days=days))
-        .add_extension(x509.SubjectAlternativeName([_general_name(host)]), critical=False)
+        .add_extension(x509.SubjectAlternativeName([general_name(host)]), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .sign(key, hashes.SHA256())
     )
@@ -41,7 +41,8 @@ def make_certificate(folder: Path, name: str, *, host: str = HOST, days: int = 1
     return certificate, private
 
 
-def _general_name(host: str) -> x509.GeneralName:
+def general_name(host: str) -> x509.GeneralName:
+    """``host``, an address or a name, as a certificate says it."""
     try:
         return x509.IPAddress(ip_address(host))
     except ValueError:

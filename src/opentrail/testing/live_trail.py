@@ -25,7 +25,6 @@ from urllib.parse import urlencode
 
 from opentrail.core.events import EntryRoute, parse_route
 from opentrail.core.findings import Finding, Severity
-from opentrail.core.layout import Folder, TrailFolder
 from opentrail.core.policy.log_bucket_policy import log_bucket_policy
 from opentrail.core.recording import shared_copy
 from opentrail.journal.base import EntryKind, StoredEntry
@@ -38,8 +37,8 @@ from opentrail.stores.memory import MemoryStore
 from opentrail.testing.callers import Caller
 from opentrail.testing.event_search import EventFilter, explain
 from opentrail.testing.local_endpoint import Key, LocalAnswer, LocalEndpoint, LocalRequest
+from opentrail.testing.verified_bucket import verify_bucket
 from opentrail.testing.watched_calls import CallWatcher
-from opentrail.verification.one_chain import validate_chain
 
 LOG_BUCKET: Final = "opentrail-logs"
 TRAIL: Final = "opentrail"
@@ -286,13 +285,10 @@ class LiveTrail:
         self._runtime.flush(digest=True)
         store = self._fetch("")
         regions = sorted({info.key.split("/")[3] for info in store.list(f"AWSLogs/{self.account_id}/")})
-        found: list[Finding] = []
-        for region in regions:
-            folder = Folder(prefix="", account_id=self.account_id, region=region)
-            trail = TrailFolder(folder=folder, trail_name=TRAIL, home_region=self.region)
-            now = datetime.now(UTC)
-            keys = self._runtime.keys.public_keys(region, now - timedelta(days=1), now + timedelta(days=1))
-            found += validate_chain(store, trail, bucket=LOG_BUCKET, public_keys=keys)
+        now = datetime.now(UTC)
+        span = now - timedelta(days=1), now + timedelta(days=1)
+        keys = [key for region in regions for key in self._runtime.keys.public_keys(region, *span)]
+        found = verify_bucket(store, keys, bucket=LOG_BUCKET).findings
         return [each for each in found if _SEVERITIES.index(each.severity) >= _SEVERITIES.index(least)]
 
     def overwrite(self, key: str, data: bytes) -> None:

@@ -26,7 +26,7 @@ from xml.sax.saxutils import escape
 from opentrail.core.errors import NoSuchObject
 from opentrail.core.public_keys import PublicKey, decode_public_keys
 from opentrail.verification.folder_source import FolderSource
-from opentrail.verification.source import SourceObject
+from opentrail.verification.source import SourceObject, user_metadata
 
 _PAGE: Final = 1000
 _MOST_BYTES: Final = 1 << 32
@@ -40,7 +40,7 @@ class StaticBucket:
     def __init__(self, name: str, keys: Sequence[str], read: Read, public_keys: Sequence[PublicKey]) -> None:
         self._name = name
         self._keys = keys
-        self._read = read
+        self.read = read
         self._public_keys = public_keys
         self._answers: dict[bytes, bytes] = {}  # by request target, of objects
 
@@ -59,7 +59,7 @@ class StaticBucket:
         return known.partition(b"\r\n\r\n")[0] + b"\r\n\r\n" if method == b"HEAD" else known
 
     def _object(self, key: str) -> bytes:
-        found = self._read(key)
+        found = self.read(key)
         if found is None:
             return _http(404, b"<Error><Code>NoSuchKey</Code><Message>no such key</Message></Error>")
         headers = {f"x-amz-meta-{name}": value for name, value in found.metadata.items()}
@@ -127,13 +127,31 @@ class _Page:
         return escape(quote(key) if self._quoted else key)
 
 
+class Gauge:
+    """How many requests wait for their answer, in all."""
+
+    def __init__(self) -> None:
+        self.now = 0
+        self.most = 0
+
+    def begin(self) -> None:
+        """One more."""
+        self.now += 1
+        self.most = max(self.most, self.now)
+
+    def end(self) -> None:
+        """One fewer."""
+        self.now -= 1
+
+
 class _Connection(asyncio.Protocol):
     """One client; its requests come one after the other."""
 
-    def __init__(self, bucket: StaticBucket, delay_seconds: float, open_now: set[_Connection]) -> None:
+    def __init__(self, bucket: StaticBucket, delay_seconds: float, open_now: set[_Connection], gauge: Gauge) -> None:
         self._bucket = bucket
         self._delay_seconds = delay_seconds
         self._open_now = open_now
+        self._gauge = gauge
         self._data = b""
 
     def connection_made(self, transport: Any) -> None:  # uvloop's is no asyncio.Transport by its class
@@ -160,10 +178,15 @@ class _Connection(asyncio.Protocol):
             self._data = rest[size:]
             method, target, _ = head.split(b"\r\n", 1)[0].split(b" ")
             answer = self._bucket.answer(method, target, rest[:size])
+            self._gauge.begin()
             if self._delay_seconds:
-                asyncio.get_running_loop().call_later(self._delay_seconds, self._transport.write, answer)
+                asyncio.get_running_loop().call_later(self._delay_seconds, self._write, answer)
             else:
-                self._transport.write(answer)
+                self._write(answer)
+
+    def _write(self, answer: bytes) -> None:
+        self._gauge.end()
+        self._transport.write(answer)
 
 
 _DATE: Final = "Mon, 06 May 2024 00:00:00 GMT"
@@ -197,6 +220,20 @@ def _public_key_list(keys: Sequence[PublicKey], request: Mapping[str, float]) ->
     return json.dumps({"PublicKeyList": listed}).encode()
 
 
+def bucket_of_objects(
+    objects: Mapping[str, tuple[bytes, Mapping[str, str]]], name: str, public_keys: Sequence[PublicKey]
+) -> StaticBucket:
+    """The bucket that holds ``objects``: by key, the data and the metadata (``x-amz-meta-...``)."""
+
+    def read(key: str) -> SourceObject | None:
+        if key not in objects:
+            return None
+        data, metadata = objects[key]
+        return SourceObject(data=data, metadata=user_metadata(metadata))
+
+    return StaticBucket(name, sorted(objects), read, public_keys)
+
+
 def bucket_of_folder(folder: Path, name: str, public_keys: Sequence[PublicKey]) -> StaticBucket:
     """The bucket that lies in ``folder``."""
     source = FolderSource(str(folder))
@@ -227,21 +264,26 @@ class Serving:
             await asyncio.sleep(0)
 
 
-async def serve(bucket: StaticBucket, port: int = 0, *, delay_seconds: float = 0.0) -> Serving:
+async def serve(
+    bucket: StaticBucket, port: int = 0, *, delay_seconds: float = 0.0, gauge: Gauge | None = None
+) -> Serving:
     """Serve ``bucket`` on 127.0.0.1, in this event loop; each answer waits ``delay_seconds`` for its first byte."""
     loop = asyncio.get_running_loop()
     connections: set[_Connection] = set()
-    server = await loop.create_server(lambda: _Connection(bucket, delay_seconds, connections), "127.0.0.1", port)
+    measured = gauge or Gauge()
+    server = await loop.create_server(
+        lambda: _Connection(bucket, delay_seconds, connections, measured), "127.0.0.1", port
+    )
     return Serving(server, server.sockets[0].getsockname()[1], connections)
 
 
 @contextmanager
-def serving(bucket: StaticBucket, *, delay_seconds: float = 0.0) -> Iterator[str]:
-    """Serve ``bucket`` in a thread while the block runs; the endpoint's URL."""
+def serving(bucket: StaticBucket, *, delay_seconds: float = 0.0, gauge: Gauge | None = None) -> Iterator[str]:
+    """Serve ``bucket`` in a thread while the block runs; the endpoint's URL.  ``gauge`` shows what waits at once."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="static-bucket", daemon=True)
     thread.start()
-    served = asyncio.run_coroutine_threadsafe(serve(bucket, delay_seconds=delay_seconds), loop).result(30)
+    served = asyncio.run_coroutine_threadsafe(serve(bucket, delay_seconds=delay_seconds, gauge=gauge), loop).result(30)
     try:
         yield f"http://127.0.0.1:{served.port}"
     finally:

@@ -85,6 +85,8 @@ class BundleHeader:
     end: datetime
     requested_start: datetime | None
     requested_end: datetime | None
+    account_ids: tuple[str, ...] = ()  # those that were asked for alone; none: all that were found
+    regions: tuple[str, ...] = ()  # the same
     made_at: datetime
     made_by: str
 
@@ -120,13 +122,23 @@ class BundleWriter:
     def add_parts(self, name: str, parts: Iterable[bytes]) -> None:
         """The same, of a text that is too long to be held."""
         self._flush_metadata()
+        self._add_parts(name, parts)
+
+    def add_long_object(self, key: str, parts: Iterable[bytes]) -> None:
+        """Take in an object that is too long to be held, without metadata."""
+        self.count, self.size = self.count + 1, self.size + self._add_parts(OBJECTS + key, parts)
+
+    def _add_parts(self, name: str, parts: Iterable[bytes]) -> int:
+        """Write a member; its size in bytes."""
         with TemporaryFile() as file:
             sha256 = hashlib.sha256()
             for part in parts:
                 file.write(part)
                 sha256.update(part)
+            size = file.tell()
             self._zip.add(name, file)
-            self._lines.write(_line({"name": name, "size": file.tell(), "sha256": sha256.hexdigest()}))
+        self._lines.write(_line({"name": name, "size": size, "sha256": sha256.hexdigest()}))
+        return size
 
     def finish(self) -> None:
         """Write the manifest and the archive's directory."""
@@ -167,6 +179,8 @@ def _header_document(header: BundleHeader) -> dict[str, Any]:
         "requested": {
             "start": format_time(header.requested_start) if header.requested_start else None,
             "end": format_time(header.requested_end) if header.requested_end else None,
+            "accountIds": list(header.account_ids),
+            "regions": list(header.regions),
         },
         "madeAt": format_time(header.made_at),
         "madeBy": header.made_by,

@@ -9,19 +9,22 @@ from __future__ import annotations
 import hashlib
 import os
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
+from opentrail.core.digests import MAX_DIGEST_BYTES
 from opentrail.core.errors import FormatError, NoSuchObject
 from opentrail.core.findings import Finding, FindingCode, found
 from opentrail.core.logfiles import parse_json
-from opentrail.core.public_keys import PublicKey, decode_public_keys
+from opentrail.core.public_keys import PublicKey, decode_public_keys, is_fingerprint_of
 from opentrail.verification.bundle import (
     DIGESTS,
+    ENDING,
     FORMAT,
     MANIFEST,
+    METADATA,
     OBJECTS,
     PLACES,
     PUBLIC_KEYS,
@@ -30,12 +33,16 @@ from opentrail.verification.bundle import (
     metadata_name,
     place_of,
 )
+from opentrail.verification.named_logs import BundledObjects, NamedLogs
+from opentrail.verification.result import Span
 from opentrail.verification.source import ObjectTooLarge, SourceObject
 from opentrail.verification.stored_zip import Member, StoredZip
 
 _MAX_METADATA_BYTES: Final = 64 * 1024
 _MAX_LINE_BYTES: Final = 16 * 1024
 _MAX_KEYS_BYTES: Final = 4 * 1024 * 1024
+_FIRST_YEAR: Final = 1970
+_LAST_YEAR: Final = 9998  # a day more or less is a date, too
 _UNSOUND: Final = "is not what the zip archive says of it"
 
 
@@ -43,6 +50,7 @@ class BundleSource:
     """A bundle to verify: a ``TrailSource``.  Raises ``FormatError`` when the file is none, ``StoreError``."""
 
     reads_at_once: Final = 1
+    survives_fork: Final = True
 
     def __init__(self, path: str | os.PathLike[str], *, name: str = "") -> None:
         self.name = name or os.fspath(path)
@@ -104,8 +112,36 @@ class BundleSource:
         return decode_public_keys(self._zip.read(member))
 
     def check(self) -> Iterator[Finding]:
-        """What the manifest says against what lies there; every member is read once."""
+        """What speaks against the bundle itself: its manifest, what else lies in it, and how its keys are named."""
         yield from _check_manifest(self._zip)
+        yield from self._check_objects()
+        yield from self._check_keys()
+
+    def _check_objects(self) -> Iterator[Finding]:
+        """Whoever unpacks a bundle reads all of it: nothing may lie in it that a verification does not look at."""
+        span = Span(start=self.header.start, end=self.header.end)
+        named = NamedLogs(span)
+        for member in self._zip.members((PLACES.index(OBJECTS), OBJECTS.encode())):
+            if member.name.startswith(OBJECTS) and DIGESTS in member.name and member.size <= MAX_DIGEST_BYTES:
+                named.learn(member.name.removeprefix(OBJECTS), self._zip.read(member))
+        bundled = BundledObjects(span, named)
+        for raw in self._raw_keys(b""):
+            key = raw.decode()
+            if not bundled.holds(key):
+                yield _contradiction(OBJECTS + key, "lies outside of what the bundle says it holds: nothing proves it")
+        for member in self._zip.members((PLACES.index(METADATA), b"")):
+            key = member.name.removeprefix(METADATA).removesuffix(ENDING)
+            if not member.name.startswith(METADATA):
+                return
+            if self._zip.find(OBJECTS + key) is None:
+                yield _contradiction(member.name, "is the metadata of an object that is not in the bundle")
+
+    def _check_keys(self) -> Iterator[Finding]:
+        """A reader compares fingerprints with those that the recording side publishes: they must be the keys' own."""
+        for key in self.public_keys():
+            if not is_fingerprint_of(key.fingerprint, key.value):
+                message = f"calls a key {key.fingerprint}, which is not the fingerprint of that key"
+                yield _contradiction(PUBLIC_KEYS, message)
 
     def _raw_keys(self, start: bytes) -> Iterator[bytes]:
         """The keys, in UTF-8, from ``start`` on."""
@@ -171,19 +207,22 @@ def _check_manifest(archive: StoredZip) -> Iterator[Finding]:
 
 def _compare(archive: StoredZip, member: Member, entry: _Entry) -> Iterator[Finding]:
     sha256 = hashlib.sha256()
-    for chunk in archive.read_chunks(member):
-        sha256.update(chunk)
+    is_sound = _is_sound(archive, member, sha256.update)
     if (member.size, sha256.hexdigest()) != (entry.size, entry.sha256):
         yield _contradiction(member.name, "is not what the bundle's manifest says")
-    elif not _is_sound(archive, member):
+    elif not is_sound:
         yield _contradiction(member.name, _UNSOUND)
 
 
-def _is_sound(archive: StoredZip, member: Member) -> bool:
-    """Whether the zip archive says one thing of the member: in its directory, before its data, and by its checksum."""
+def _is_sound(archive: StoredZip, member: Member, feed: Callable[[bytes], None] = lambda _: None) -> bool:
+    """Whether the zip archive says one thing of the member: in its directory, before its data, and by its checksum.
+
+    The data are read once, and given to ``feed`` too.
+    """
     crc = 0
     for chunk in archive.read_chunks(member):
         crc = zlib.crc32(chunk, crc)
+        feed(chunk)
     return crc == member.crc and archive.has_header(member)
 
 
@@ -246,6 +285,8 @@ def _read_header(archive: StoredZip) -> BundleHeader:
         end=_time(members, "end"),
         requested_start=_time(requested, "start") if requested.get("start") is not None else None,
         requested_end=_time(requested, "end") if requested.get("end") is not None else None,
+        account_ids=_texts(requested, "accountIds"),
+        regions=_texts(requested, "regions"),
         made_at=_time(members, "madeAt"),
         made_by=_text(members, "madeBy"),
     )
@@ -258,11 +299,18 @@ def _text(members: Mapping[str, Any], name: str) -> str:
     return value
 
 
+def _texts(members: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    values = members.get(name, [])
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise FormatError(f"the bundle's manifest has no list of texts as {name}")
+    return tuple(values)
+
+
 def _time(members: Mapping[str, Any], name: str) -> datetime:
     try:
         moment = datetime.fromisoformat(_text(members, name))
     except ValueError:
         moment = None
-    if moment is None or moment.tzinfo is None:
+    if moment is None or moment.tzinfo is None or not _FIRST_YEAR <= moment.year <= _LAST_YEAR:
         raise FormatError(f"the bundle's manifest has no time as {name}")
     return moment

@@ -7,9 +7,11 @@ as the digests have come, so that memory stays flat (``core.validation``).
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from heapq import merge
 from itertools import islice
 from typing import Final
@@ -23,6 +25,7 @@ from opentrail.core.logging_changes import LoggingHistory
 from opentrail.core.object_checks import DigestReading, read_digest, too_large_digest
 from opentrail.core.public_keys import PublicKey
 from opentrail.core.shared_folders import SharedFolders
+from opentrail.core.unproven_links import UnprovenStarts
 from opentrail.core.validation import WITNESS_WITHIN, ChainValidator, FetchDigest, FetchLogFile, Step
 from opentrail.verification.discovery import list_days
 from opentrail.verification.read_ahead import ReadAhead
@@ -33,6 +36,8 @@ _DELIVERED: Final = re.compile(
     r"/(?P<y>[0-9]{4})/(?P<m>[0-9]{2})/(?P<d>[0-9]{2})/[^/]*_(?P<time>(?P=y)(?P=m)(?P=d)T[0-9]{4})Z_[^/]*\Z", re.ASCII
 )
 _DAY: Final = len("/2015/08/17")
+_SMALL_BYTES: Final = 4096  # as it lies there: no more than 4 MB inflated, be it a bomb
+_TURN: Final = threading.Lock()  # a larger digest may take 80 MB to read: one at a time, however many are read ahead
 _HINTS: Final = 5  # digests looked at for the bucket's name
 
 WalkItem = Finding | DigestReading | FetchLogFile
@@ -48,11 +53,12 @@ def walk_chain(
     history: LoggingHistory,
     ahead: ReadAhead,
     shared: SharedFolders | None = None,
+    starts: UnprovenStarts | None = None,
 ) -> Iterator[WalkItem]:
     """What is found on the way, each digest that was read, and the log files to check.
 
-    ``bucket`` is the one that the digests were made for; ``history`` is told of gaps, ``shared`` of
-    log files in no digest.  Raises ``StoreError``.
+    ``bucket`` is the one that the digests were made for; ``history`` is told of gaps, ``shared`` of log files in no
+    digest, ``starts`` of what a copy cannot prove.  Raises ``StoreError``.
     """
     validator = ChainValidator(
         trail,
@@ -64,6 +70,7 @@ def walk_chain(
         metadata_kept=source.keeps_metadata,
         history=history,
         shared=shared,
+        starts=starts,
     )
     log_keys = _LogKeys(source, trail.folder, request, ahead)
 
@@ -147,7 +154,13 @@ def _read(source: TrailSource, key: str, bucket: str, public_keys: Mapping[str, 
         data, metadata = None, {}
     except ObjectTooLarge:
         return too_large_digest(key, MAX_DIGEST_BYTES)
-    return read_digest(key, data, metadata, bucket=bucket, public_keys=public_keys, metadata_kept=source.keeps_metadata)
+    read_it = partial(
+        read_digest, key, data, metadata, bucket=bucket, public_keys=public_keys, metadata_kept=source.keeps_metadata
+    )
+    if data is None or len(data) <= _SMALL_BYTES:
+        return read_it()
+    with _TURN:
+        return read_it()
 
 
 def _without_digests(steps: Iterable[Step]) -> Iterator[Finding | FetchLogFile]:

@@ -14,12 +14,14 @@ from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any, Final
 
+from opentrail.core.digests import DigestedLogFile
 from opentrail.core.errors import FormatError
 from opentrail.core.findings import Finding, FindingCode
 from opentrail.core.layout import Folder, TrailFolder
 from opentrail.core.logfiles import parse_json
 from opentrail.core.logging_changes import TrailChange
 from opentrail.core.public_keys import PublicKey
+from opentrail.core.unproven_links import ClaimedFiles, UnprovenStart
 from opentrail.verification.log_file_checks import LogFileResult
 from opentrail.verification.request import VerifyRequest
 from opentrail.verification.result import (
@@ -56,6 +58,8 @@ class FinishedChain:
     findings: tuple[Finding, ...]
     changes: tuple[TrailChange, ...]  # what its records say of changes to trails; some findings are about them
     gaps: tuple[Span, ...] = ()  # in which no digests were made: explained when all chains are finished
+    starts: tuple[UnprovenStart, ...] = ()  # of chains, which no record has explained yet ...
+    claims: tuple[ClaimedFiles, ...] = ()  # ... and log files that may say why
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +106,8 @@ def encode_checkpoint(checkpoint: Checkpoint) -> bytes:
                 "found": [finding_document(finding) for finding in chain.findings],
                 "changes": [encode_change(change) for change in chain.changes],
                 "gaps": [{"start": gap.start.isoformat(), "end": gap.end.isoformat()} for gap in chain.gaps],
+                "starts": [_start_document(start) for start in chain.starts],
+                "claims": [_claim_document(claim) for claim in chain.claims],
             }
             for chain in checkpoint.finished.values()
         ],
@@ -193,7 +199,36 @@ def _finished(chain: dict[str, Any]) -> FinishedChain:
         findings=tuple(map(_finding, chain["found"])),
         changes=tuple(map(decode_change, chain["changes"])),
         gaps=tuple(map(_span, chain["gaps"])),
+        starts=tuple(map(_start, chain["starts"])),
+        claims=tuple(map(_claim, chain["claims"])),
     )
+
+
+def _start_document(start: UnprovenStart) -> dict[str, Any]:
+    return {name: getattr(start, name) for name in _START_FIELDS} | {
+        name: getattr(start, name).isoformat() for name in _START_TIMES
+    }
+
+
+def _start(members: dict[str, Any]) -> UnprovenStart:
+    times = {name: datetime.fromisoformat(members[name]) for name in _START_TIMES}
+    return UnprovenStart(**{**members, **times})
+
+
+_START_FIELDS: Final = tuple(each.name for each in fields(UnprovenStart))
+_START_TIMES: Final = ("start", "before_start", "before_end")
+
+
+def _claim_document(claim: ClaimedFiles) -> dict[str, Any]:
+    return {"key": claim.key, "files": [[file.bucket, file.key, file.hash_value] for file in claim.files]}
+
+
+def _claim(members: dict[str, Any]) -> ClaimedFiles:
+    files = [
+        DigestedLogFile(bucket=bucket, key=key, hash_value=hash_value, newest_event_time=None, oldest_event_time=None)
+        for bucket, key, hash_value in members["files"]
+    ]
+    return ClaimedFiles(key=members["key"], files=tuple(files))
 
 
 def _trail(chain: dict[str, Any]) -> TrailFolder:

@@ -35,6 +35,11 @@ class CopiedSource:
         """As the copy."""
         return self._source.reads_at_once
 
+    @property
+    def survives_fork(self) -> bool:
+        """As the copy."""
+        return self._source.survives_fork
+
     def list_keys(self, prefix: str, *, start_after: str = "") -> Iterator[str]:
         """The copy's keys by their original names, which are in the same order."""
         below = self._common(prefix)

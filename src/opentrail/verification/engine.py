@@ -19,7 +19,8 @@ from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Final
 
-from opentrail.core.errors import NoSuchObject, OpentrailError
+from opentrail.core.digests import DigestedLogFile
+from opentrail.core.errors import NoSuchObject, OpentrailError, StoreError
 from opentrail.core.findings import Finding, FindingCode, found
 from opentrail.core.layout import LogKind, TrailFolder, digest_prefix, log_prefix
 from opentrail.core.log_folder import Hole
@@ -27,11 +28,13 @@ from opentrail.core.logging_changes import LoggingHistory, TrailChange
 from opentrail.core.object_checks import DigestReading, hash_log_file
 from opentrail.core.public_keys import PublicKey
 from opentrail.core.shared_folders import SharedFolders, fingerprint_of_key
+from opentrail.core.unproven_links import UnprovenStarts
 from opentrail.core.validation import FetchLogFile
+from opentrail.verification.chain_links import ChainLinks
 from opentrail.verification.chain_walk import find_bucket, walk_chain
 from opentrail.verification.checkpoint import Checkpoint, FinishedChain, PartialChain, run_of
 from opentrail.verification.discovery import Discovery, FoundChain, find_chains, list_days
-from opentrail.verification.log_file_checks import Checks, LogFileTask, files_in_batch
+from opentrail.verification.log_file_checks import Checks, LogFileTask, Sources, check_task, files_in_batch
 from opentrail.verification.public_keys_file import keys_by_fingerprint
 from opentrail.verification.read_ahead import NoReadAhead, ReadAhead, ThreadReadAhead
 from opentrail.verification.request import VerifyRequest
@@ -96,6 +99,8 @@ class Verification:
         self._codes: Counter[FindingCode] = Counter()
         self._history = LoggingHistory()
         self._shared = SharedFolders()
+        self._starts = UnprovenStarts()
+        self._links = ChainLinks()
         self._discovery = Discovery(chains=(), undigested=())
         self._tallies: dict[TrailFolder, ChainTally] = {}
         self._finished: dict[TrailFolder, FinishedChain] = dict(self._resumed.finished)
@@ -119,7 +124,9 @@ class Verification:
             work = partial(self._verify_chain, checks=checks, ahead=ahead)
             threads = _CHAINS_AT_ONCE if is_slow else 1
             _run_all(work, self._discovery.chains, threads=threads, stop=lambda: self._is_stopping)
-            for trail, finding in (*self._find_unvouched(), *self._history.finish()):
+            doubts = self._starts.judge(self._history, self._read_changes)
+            gone = self._links.missing(self._source, self._summaries, self._request.start)
+            for trail, finding in (*self._find_unvouched(), *gone, *doubts, *self._history.finish()):
                 self._add_to_summary(trail, finding)
         finally:
             checks.close()
@@ -168,7 +175,7 @@ class Verification:
 
     def _open_checks(self) -> Checks:
         source, jobs = self._source, self._request.jobs
-        if jobs == 1 or not can_fork():
+        if jobs == 1 or not can_fork() or not source.survives_fork:
             return open_checks(source, threads=max(jobs, source.reads_at_once))
         if source.reads_at_once > 1:
             return ProcessChecks(source, jobs)  # now, before there are threads
@@ -212,8 +219,13 @@ class Verification:
         self._on_finding(trail, finding)
         summary = self._summaries.get(trail) if trail is not None else None
         if summary is not None:
-            codes = Counter(summary.findings) + Counter({finding.code: 1})
-            self._summaries[summary.trail] = replace(summary, findings=dict(codes))
+            self._summaries[summary.trail] = summary.with_finding(finding)
+
+    def _read_changes(self, file: DigestedLogFile) -> tuple[TrailChange, ...]:
+        """What the log file says of changes to trails, if it is what a digest, which nothing proves, says of it."""
+        self._raise_if_stopping()
+        task = LogFileTask("", file.key, file.hash_value, with_changes=True)
+        return check_task(Sources(self._source), task)[1].changes
 
     def _take_finished(self, chain: FinishedChain) -> None:
         """What the chain's walk would have told."""
@@ -226,6 +238,10 @@ class Verification:
             for span in chain.gaps:
                 gap = Hole(start=span.start, end=span.end, is_damage=False)
                 self._history.add_gap(trail, gap, is_proven=self._source.keeps_metadata)
+            for start in chain.starts:
+                self._starts.add_start(trail, start)
+            for claim in chain.claims:
+                self._starts.add_claim(trail, claim)
             for change in chain.changes:
                 list(self._history.add_change(change, trail))  # what it finds has been told
         self._end_chain(chain.summary, chain)
@@ -256,6 +272,7 @@ class Verification:
             history=self._history,
             ahead=ahead,
             shared=self._shared,
+            starts=self._starts,
         )
         for item in walk:
             if isinstance(item, FetchLogFile):
@@ -298,6 +315,9 @@ class Verification:
     def _check_stop(self, tally: ChainTally) -> None:
         if tally.error is not None:
             raise tally.error
+        self._raise_if_stopping()
+
+    def _raise_if_stopping(self) -> None:
         if self._is_stopping:
             raise VerificationStopped("the verification was stopped")
 
@@ -306,11 +326,15 @@ class Verification:
             self._summaries[summary.trail] = summary
             if finished is not None:
                 gaps = tuple(Span(start=gap.start, end=gap.end) for gap in self._history.gaps_of(summary.trail))
-                self._finished[summary.trail] = replace(finished, gaps=gaps)
+                starts, claims = self._starts.starts_of(summary.trail), self._starts.claims_of(summary.trail)
+                self._finished[summary.trail] = replace(finished, gaps=gaps, starts=starts, claims=claims)
 
     def _on_finding(self, trail: TrailFolder | None, finding: Finding) -> None:
         with self._lock:
             self._codes[finding.code] += 1
+            if trail is not None:
+                self._starts.add_finding(trail, finding)
+                self._links.add(trail, finding)
             self._user_on_finding(trail, finding)
 
     def _add_change(self, trail: TrailFolder, change: TrailChange) -> list[Finding]:
@@ -324,28 +348,36 @@ class Verification:
 def _run_all(
     work: Callable[[FoundChain], None], chains: Iterable[FoundChain], *, threads: int, stop: Callable[[], bool]
 ) -> None:
-    """Call ``work`` for each chain, ``threads`` at once (1: in this one).  Raises what the first failure raised."""
-    if threads == 1:
-        for chain in chains:
-            work(chain)
-        return
+    """Do ``work`` for each chain, ``threads`` at once (1: in this one).  Raises the first failure, an object's last."""
     waiting: SimpleQueue[FoundChain] = SimpleQueue()
     ended: SimpleQueue[BaseException | None] = SimpleQueue()
     for chain in chains:
         waiting.put(chain)
     count = waiting.qsize()
-    for _ in range(min(threads, count)):
-        threading.Thread(target=_run_some, args=(work, waiting, ended), daemon=True).start()
+    if threads == 1:
+        _run_some(work, waiting, ended)
+    else:
+        for _ in range(min(threads, count)):
+            threading.Thread(target=_run_some, args=(work, waiting, ended), daemon=True).start()
+    failure: BaseException | None = None
     while count:
         try:
-            error = ended.get(timeout=_STOP_SECONDS)
+            ending = ended.get(timeout=_STOP_SECONDS)
         except Empty:
             if stop():
                 raise VerificationStopped("the verification was stopped") from None
             continue
-        if error is not None:
-            raise error
+        if ending is not None and not _is_of_one_chain(ending):
+            raise ending
+        failure = failure or ending
         count -= 1
+    if failure is not None:
+        raise failure
+
+
+def _is_of_one_chain(error: BaseException) -> bool:
+    """Whether it is an object that cannot be read, rather than a source that fails."""
+    return isinstance(error, StoreError) and not error.retryable
 
 
 def _run_some(
@@ -361,5 +393,7 @@ def _run_some(
                 work(chain)
             except BaseException as error:  # noqa: BLE001  the thread's boundary: it is raised where it is waited for
                 ended.put(error)
-                return
-            ended.put(None)
+                if not _is_of_one_chain(error):
+                    return
+            else:
+                ended.put(None)

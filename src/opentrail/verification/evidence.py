@@ -10,26 +10,27 @@ What is taken in, for each account and region that the request wants:
 * every log file that was delivered in the time of those digests, whether one names it or not, and those elsewhere
   that one names.
 
-So a verification of the bundle says of the span what one of the source would have said.  What has a name that is none
-of a trail's files is left out, and the manifest says so.
+So a verification of the bundle says of the span what one of the source would have said: also of an account or region
+that was asked for and is not there (``missing_from``), and of an object with more bytes than a verification reads, of
+which so many are taken in that it finds the same.  What has a name that could do harm is left out.  The manifest and
+the report tell of both.
 
-Rules: one pass, in byte order of the keys; an object is in memory while it is written, besides nothing grows but the
-names of log files that do not lie where their digest's time says.
+Rules: one pass, in byte order of the keys; an object of ordinary size is in memory while it is written, a larger one
+goes through in pieces; besides nothing grows but the names of log files that do not lie where their digest's time says.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from heapq import merge
 from typing import Final
 
-from opentrail.core.digests import MAX_DIGEST_BYTES, Digest, decode_digest
+from opentrail.core.digests import MAX_DIGEST_BYTES
 from opentrail.core.errors import FormatError, NoSuchObject
-from opentrail.core.gzip_member import decode_member
+from opentrail.core.findings import Finding, FindingCode, found
 from opentrail.core.layout import (
     DigestKey,
     Folder,
@@ -41,19 +42,31 @@ from opentrail.core.layout import (
     parse_log_key,
 )
 from opentrail.core.object_checks import MAX_CHECKED_BYTES
-from opentrail.verification.bundle import BundleWriter, is_plain_key
-from opentrail.verification.discovery import list_days
+from opentrail.verification.bundle import DIGESTS, BundleWriter, is_plain_key
+from opentrail.verification.bundle_source import BundleSource
+from opentrail.verification.discovery import find_folders, list_days
+from opentrail.verification.named_logs import LONGEST, MINUTE, NamedLogs
 from opentrail.verification.read_ahead import ReadAhead
+from opentrail.verification.request import VerifyRequest
 from opentrail.verification.result import Span
 from opentrail.verification.source import ObjectTooLarge, SourceObject, TrailSource
 
 DELIVERY: Final = timedelta(minutes=15)  # a log file lies in its bucket this long after the call, at the latest
-LONGEST: Final = timedelta(hours=2)  # a digest covers an hour; and may be late
-_MINUTE: Final = timedelta(minutes=1)  # a log file's name holds the minute of delivery
-_MOST_ELSEWHERE: Final = 100_000  # names of a folder: what has no end is forged, and found to be
 _NEIGHBOURS: Final = timedelta(days=1)  # how far before the span its last digest is looked for
 
-Progress = Callable[[int, int], None]  # objects and bytes so far
+_HELD_BYTES: Final = 64 * 1024 * 1024  # an object up to this size is read ahead
+_BEYOND: Final = 1024 * 1024  # of what is larger than a verification reads: enough to find it so
+_TOLD: Final = 100  # objects that a report names, of those not taken in whole
+
+
+@dataclass(slots=True)
+class Collected:
+    """How far a collection is, for whoever shows it, and at its end what a report has to say of it."""
+
+    share: float = 0.0  # of the span, a guess: by the times in the names of log files, folder after folder
+    objects: int = 0
+    size: int = 0  # in bytes
+    left_out: list[tuple[str, str]] = field(default_factory=list)  # key and why: the first ``_TOLD``
 
 
 def span_of(source: TrailSource, folders: Iterable[Folder], start: datetime, end: datetime) -> Span:
@@ -78,38 +91,93 @@ def collect(
     writer: BundleWriter,
     *,
     ahead: ReadAhead,
-    progress: Progress,
+    collected: Collected,
 ) -> None:
     """Write what is evidence into ``writer``.  Raises ``StoreError``."""
     collection = _Collection(source, span)
-    for prefix, keys in collection.areas(folders):
-        limit = MAX_DIGEST_BYTES if "CloudTrail-Digest/" in prefix else MAX_CHECKED_BYTES
+    areas = list(collection.areas(folders))
+    largest = [prefix for prefix, _ in areas if prefix.split("/")[-3] == LogKind.EVENTS.value]
+    for prefix, keys in areas:
+        is_digests = "CloudTrail-Digest/" in prefix
+        limit = MAX_DIGEST_BYTES if is_digests else _HELD_BYTES
         readings = ahead.map(lambda key, limit=limit: _read(source, key, limit), keys)  # type: ignore[misc]  # mypy: lambda's default
         for reading in readings:
-            if isinstance(reading.found, str):
-                writer.leave_out(reading.key, reading.found)
-                continue
-            collection.learn(reading.key, reading.found)
-            writer.add_object(reading.key, reading.found)
-            progress(writer.count, writer.size)
+            if isinstance(reading.found, SourceObject):
+                collection.learn(reading.key, reading.found)
+                writer.add_object(reading.key, reading.found)
+            elif reading.found:
+                _leave_out(reading.key, reading.found, writer, collected)
+            else:
+                _add_long(source, reading.key, MAX_DIGEST_BYTES if is_digests else MAX_CHECKED_BYTES, writer, collected)
+            collected.objects, collected.size = writer.count, writer.size
+            if prefix in largest:
+                collected.share = (largest.index(prefix) + _share_of(span, reading.key)) / len(largest)
+
+
+def missing_from(source: TrailSource) -> Iterator[Finding]:
+    """The accounts and regions that a bundle was asked to tell of and has nothing of; nothing for another source."""
+    if not isinstance(source, BundleSource):
+        return
+    header = source.header
+    folders = list(find_folders(source, VerifyRequest()))
+    here = {folder.account_id for folder in folders} | {folder.region for folder in folders}
+    for text in sorted({*header.account_ids, *header.regions} - here):
+        message = "was asked for when the bundle was packed, and no digest of it was found at the source"
+        yield found(FindingCode.NO_DIGESTS, text, message)
+
+
+def packed_at(source: TrailSource) -> datetime | None:
+    """When a bundle was packed: what was delivered later it cannot hold.  None for another source."""
+    return source.header.made_at if isinstance(source, BundleSource) else None
+
+
+def _leave_out(key: str, why: str, writer: BundleWriter, collected: Collected) -> None:
+    writer.leave_out(key, why)
+    if len(collected.left_out) < _TOLD:
+        collected.left_out.append((key, why))
+
+
+def _add_long(source: TrailSource, key: str, limit: int, writer: BundleWriter, collected: Collected) -> None:
+    """Take in an object that is too long to be held, or its beginning: what a verification reads, and a little more."""
+    most = limit + _BEYOND
+    cut = _Cut(source.read_chunks(key), most)
+    writer.add_long_object(key, cut)
+    if cut.is_cut:
+        _leave_out(key, f"all behind its first {most} bytes: no verification reads more of it", writer, collected)
+
+
+class _Cut:
+    """The first ``most`` bytes of ``chunks``."""
+
+    def __init__(self, chunks: Iterable[bytes], most: int) -> None:
+        self._chunks = chunks
+        self._most = most
+        self.is_cut = False  # there were more
+
+    def __iter__(self) -> Iterator[bytes]:
+        left = self._most
+        for chunk in self._chunks:
+            yield chunk[:left]
+            if len(chunk) > left:
+                self.is_cut = True
+                return
+            left -= len(chunk)
+
+
+def _share_of(span: Span, key: str) -> float:
+    """Where in ``span`` the log file at ``key`` was delivered, from 0 to 1."""
+    moment, whole = _delivered_at(key), (span.end - span.start).total_seconds()
+    if moment is None or whole <= 0:
+        return 0.0
+    return min(1.0, max(0.0, (moment - span.start).total_seconds() / whole))
 
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
-    """An object, or why it is left out."""
+    """An object, why it is left out, or "" for one that is too long to be held."""
 
     key: str
     found: SourceObject | str
-
-
-@dataclass(slots=True)
-class _Named:
-    """What the digests of one folder say: their time in the span, and which log files do not lie in it."""
-
-    start: datetime | None = None
-    end: datetime | None = None
-    is_followed: bool = False  # by a digest behind the span, which names what was delivered after ``end``
-    elsewhere: set[str] = field(default_factory=set)
 
 
 class _Collection:
@@ -118,7 +186,7 @@ class _Collection:
     def __init__(self, source: TrailSource, span: Span) -> None:
         self._source = source
         self._span = span
-        self._named: dict[Folder, _Named] = defaultdict(_Named)
+        self._named = NamedLogs(span)
 
     def areas(self, folders: Iterable[Folder]) -> Iterator[tuple[str, Iterator[str]]]:
         """The prefixes in byte order, each with its keys; a folder's digests come before its log files."""
@@ -131,19 +199,9 @@ class _Collection:
             yield prefix, self._digest_keys(folder) if kind is None else self._log_keys(folder, kind)
 
     def learn(self, key: str, found: SourceObject) -> None:
-        """Look into a digest of the span, which need not be a good one: which log files it names."""
-        with suppress(FormatError):
-            name = parse_digest_key(key)
-            digest = decode_digest(decode_member(found.data, max_size=MAX_DIGEST_BYTES))
-            named = self._named[name.trail.folder]
-            if _holds(self._span, name.end_time):
-                start = max(digest.start_time, name.end_time - LONGEST)  # nobody has checked who wrote it
-                named.start = min(named.start or start, start)
-                named.end = max(named.end or name.end_time, name.end_time)
-                if len(named.elsewhere) < _MOST_ELSEWHERE:
-                    named.elsewhere.update(_named_elsewhere(digest, name.trail.folder))
-            elif name.end_time > self._span.end:
-                named.is_followed = True
+        """Look into a digest: which log files it names."""
+        if DIGESTS in key:
+            self._named.learn(key, found.data)
 
     def _digest_keys(self, folder: Folder) -> Iterator[str]:
         """The digests of the span, and of each trail one before and one behind."""
@@ -163,13 +221,13 @@ class _Collection:
 
     def _log_keys(self, folder: Folder, kind: LogKind) -> Iterator[str]:
         self._learn_ahead(folder, log_prefix(folder, kind))
-        named = self._named[folder]
+        named = self._named.of(folder)
         start = named.start or self._span.start
         end = named.end if named.end and named.is_followed else self._span.end
         listed = (
             key
             for key in list_days(self._source, log_prefix(folder, kind), start, end)
-            if (moment := _delivered_at(key)) is not None and start - _MINUTE < moment <= end
+            if (moment := _delivered_at(key)) is not None and start - MINUTE < moment <= end
         )
         elsewhere = [key for key in named.elsewhere if parse_log_key(key).kind is kind]
         last = ""
@@ -202,16 +260,6 @@ def _holds(span: Span, moment: datetime) -> bool:
     return span.start <= moment <= span.end
 
 
-def _named_elsewhere(digest: Digest, folder: Folder) -> Iterator[str]:
-    """The log files that ``digest`` names whose names tell of another time than its own."""
-    for file in digest.log_files:
-        with suppress(FormatError):
-            key = parse_log_key(file.key)
-            is_in_time = digest.start_time - _MINUTE < key.delivered_at <= digest.end_time
-            if file.bucket == digest.bucket and key.folder == folder and not is_in_time:
-                yield file.key
-
-
 def _delivered_at(key: str) -> datetime | None:
     try:
         return parse_log_key(key).delivered_at
@@ -227,4 +275,4 @@ def _read(source: TrailSource, key: str, limit: int) -> _Reading:
     except NoSuchObject:
         return _Reading(key, "it is not there")
     except ObjectTooLarge:
-        return _Reading(key, f"it has more than {limit} bytes")
+        return _Reading(key, "")

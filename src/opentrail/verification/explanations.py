@@ -28,6 +28,13 @@ EXPLANATIONS: Final[Mapping[FindingCode, str]] = {
         "The copy was made without metadata, and the digest that follows, which cannot be proven either, repeats "
         "another signature than this one's: one of the two was changed."
     ),
+    FindingCode.DIGEST_LINK_UNFOUNDED: (
+        "The copy was made without metadata, and what this digest says of the one before it cannot be so: "
+        "it was changed."
+    ),
+    FindingCode.DIGEST_START_UNPROVEN: (
+        "The copy was made without metadata, and the digest says that a chain starts with it; why, cannot be proven."
+    ),
     FindingCode.DIGEST_ALGORITHM: "The digest names another signature algorithm than the one that is used for digests.",
     FindingCode.DIGEST_KEY_UNKNOWN: "The digest names a signing key that is not among the public keys given.",
     FindingCode.DIGEST_KEY_NOT_VALID: "The digest is signed with a key that was not in use at the time it speaks of.",

@@ -1,4 +1,4 @@
-"""What is collected for a report while a verification runs, and what it says besides.
+"""What is collected for a report while a verification runs.
 
 Rules: every finding goes to a temporary file, so that memory does not grow with what is found; of each code the first
 ``MOST_SHOWN`` are kept, and how many there were.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from tempfile import TemporaryFile
@@ -17,23 +17,11 @@ from typing import IO, Final
 
 from opentrail.core.findings import Finding, FindingCode
 from opentrail.core.layout import TrailFolder
-from opentrail.core.public_keys import PublicKey
 from opentrail.verification.result import finding_document
 from opentrail.verification.timeline import Mark, mark_of
 
 MOST_SHOWN: Final = 200
 _MOST_MARKED: Final = 200_000  # hours of all chains
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReportContext:
-    """What a report says besides the result."""
-
-    version: str  # of Opentrail
-    public_keys: Sequence[PublicKey]
-    keys_origin: str  # where they come from, to end the sentence "The public keys come from ..."
-    commands: Sequence[str]  # how to check again
-    notes: Sequence[str] = ()  # of an evidence bundle: what was asked for, what was left out
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,9 @@ Rules:
   digest into a signature that a copy has lost: for that, whoever tampers must remove the metadata of all.
 * No symbolic link below the root is followed, whatever a digest or a listing says: every folder is opened from the one
   above it.  A link, a pipe or a device is listed like a file, and is not there when it is read.
+* What cannot be read is not missing: a medium that fails, a permission that lacks, or a root that is not there any more
+  (a disk that was taken off) is a ``StoreError``.  A folder whose handle is stale (a server of files that restarted) is
+  opened once more.
 """
 
 from __future__ import annotations
@@ -34,6 +37,7 @@ _LOG_FOLDERS: Final = frozenset(LogKind)
 _FILE_FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # a pipe must not hold the reader
 _FOLDER_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _SIDECAR_BYTES: Final = 256 * 1024
+_ABSENT: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENXIO})
 _Entry = tuple[bytes, bool, str]  # the keys' first bytes, whether it is a folder, path
 
 
@@ -41,6 +45,7 @@ class FolderSource:
     """The files below ``root``.  ``bucket`` is the bucket that they are a copy of, where that is known."""
 
     reads_at_once: Final = 1
+    survives_fork: Final = True
 
     def __init__(self, root: str, *, bucket: str = "") -> None:
         self.name = root
@@ -145,18 +150,35 @@ class FolderSource:
 
     def _open(self, key: str, path: str) -> tuple[int, os.stat_result]:
         for name in (path, path + FILE) if self.keeps_metadata else (path,):
-            folder, _, file = name.rpartition("/")
             try:
-                descriptor = os.open(file, _FILE_FLAGS, dir_fd=self._open_folder(folder))
+                descriptor = self._open_file(name)
             except OSError as error:
-                if _is_absent(error):
+                if self._is_absent(error):
                     continue
-                raise StoreError(f"{key!r}: {error.strerror}", retryable=False) from error
+                raise _store_error(key, error) from error
             status = os.fstat(descriptor)
             if stat.S_ISREG(status.st_mode):
                 return descriptor, status
             os.close(descriptor)
         raise NoSuchObject(key)
+
+    def _open_file(self, path: str) -> int:
+        """A descriptor of the file at ``path``.  Raises ``OSError``."""
+        folder, _, file = path.rpartition("/")
+        try:
+            return os.open(file, _FILE_FLAGS, dir_fd=self._open_folder(folder))
+        except OSError as error:
+            if error.errno != errno.ESTALE:
+                raise
+        self.close()
+        return os.open(file, _FILE_FLAGS, dir_fd=self._open_folder(folder))
+
+    def _is_absent(self, error: OSError) -> bool:
+        """Whether nothing that could be read lies there: links, sockets and impossible names are nothing."""
+        return error.errno in _ABSENT and self._has_root()
+
+    def _has_root(self) -> bool:
+        return os.path.isdir(self._root)  # noqa: PTH112  pathlib's raises what a failing disk says
 
     def _folders(self) -> dict[str, int]:
         folders: dict[str, int] | None = getattr(self._local, "folders", None)
@@ -181,15 +203,19 @@ class FolderSource:
         return descriptor
 
     def _metadata(self, path: str, status: os.stat_result) -> dict[str, str]:
-        folder, _, file = sidecar_path(path).rpartition("/")
+        sidecar = sidecar_path(path)
         try:
-            descriptor = os.open(file, _FILE_FLAGS, dir_fd=self._open_folder(folder))
-        except OSError:
-            return {}
+            descriptor = self._open_file(sidecar)
+        except OSError as error:
+            if self._is_absent(error):
+                return {}
+            raise _store_error(sidecar, error) from error
         try:
-            entries = decode_sidecar(_read_to(descriptor, expected=_SIDECAR_BYTES, limit=_SIDECAR_BYTES))
-        except OSError:
-            return {}
+            found = os.fstat(descriptor)
+            if not stat.S_ISREG(found.st_mode):
+                return {}
+            with _store_errors(sidecar):
+                entries = decode_sidecar(_read_to(descriptor, expected=found.st_size, limit=_SIDECAR_BYTES))
         finally:
             os.close(descriptor)
         mark = mark_of(status)
@@ -204,9 +230,9 @@ class FolderSource:
         except ValueError:
             return []
         except OSError as error:
-            if _is_absent(error):
+            if self._is_absent(error):
                 return []
-            raise StoreError(f"list {above!r}: {error.strerror}", retryable=False) from error
+            raise _store_error(f"{self._root}{above.decode('utf-8', 'replace')}", error) from error
         found: list[_Entry] = []
         try:
             with _store_errors(above.decode("utf-8", "replace")), os.scandir(descriptor) as entries:
@@ -220,6 +246,8 @@ class FolderSource:
                         found.append((first, is_folder, entry.name))
         finally:
             os.close(descriptor)
+        if not found and not self._has_root():
+            raise StoreError(f"{self.name}: the folder is not there any more", retryable=False)
         found.sort()
         return found
 
@@ -238,7 +266,7 @@ def _parse_plain(name: str, *, is_folder: bool) -> tuple[bytes, EntryKind] | Non
 def _read_to(descriptor: int, *, expected: int, limit: int) -> bytes:
     """The bytes of a file that should have ``expected``; at most one more than ``limit``."""
     data = os.read(descriptor, min(expected, limit) + 1)
-    while expected < len(data) <= limit:  # it grew; a short read is the end of a file
+    while data and len(data) != expected and len(data) <= limit:  # it grew, or the medium gives less than it has
         more = os.read(descriptor, min(_PIECE_BYTES, limit + 1 - len(data)))
         if not more:
             break
@@ -255,11 +283,6 @@ def _pieces(key: str, descriptor: int) -> Iterator[bytes]:
         os.close(descriptor)
 
 
-def _is_absent(error: OSError) -> bool:
-    """Whether nothing that could be read lies there: links, sockets and impossible names are nothing."""
-    return error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENXIO)
-
-
 @contextmanager
 def _store_errors(what: str) -> Iterator[None]:
     try:
@@ -269,4 +292,7 @@ def _store_errors(what: str) -> Iterator[None]:
 
 
 def _store_error(what: str, error: OSError) -> StoreError:
-    return StoreError(f"{what!r}: {error.strerror or error}", retryable=False)
+    text = error.strerror or str(error)
+    if error.errno in _ABSENT:  # the file is not what is missing
+        text = "the folder is not there any more"
+    return StoreError(f"{what!r}: {text}", retryable=False)

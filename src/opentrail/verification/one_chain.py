@@ -1,7 +1,8 @@
-"""One chain in a store, one object after the other: the verifier for tests, and for whoever has a store at hand.
+"""One chain in a store, one object after the other: the plainest driver of the rules, which the engine is held against.
 
-Rules: it is ``walk_chain`` and the checks of log files, as the engine has them, without its processes, its threads and
-its tally; a store's failure is raised.
+Rules: it is ``walk_chain`` and the checks of log files, without the engine's processes, threads, tally and what shows
+only when several chains are finished; a store's failure is raised.  No command uses it: tests of the
+rules alone do, and ``tests/verification/test_engine.py`` compares both on the tamper matrix.
 """
 
 from __future__ import annotations

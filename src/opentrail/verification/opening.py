@@ -1,6 +1,8 @@
 """Sources by what a person calls them.
 
 s3://bucket[/prefix]    gs://bucket[/prefix]    az://container[/prefix]    FILE.zip (evidence)    FOLDER
+
+Behind a gs:// or az:// may stand options of the store, ``?name=value``, as ``stores.opening`` takes them.
 """
 
 from __future__ import annotations
@@ -53,12 +55,13 @@ def open_source(text: str, options: SourceOptions) -> OpenedSource:
     elif scheme == "file":
         opened = _open_path(rest)
     else:
+        rest, mark, query = rest.partition("?") if scheme in _REMOTE else (rest, "", "")
         bucket, _, prefix = rest.partition("/")
         if not bucket:
             raise ConfigError(f"{text}: write {scheme}://BUCKET[/PREFIX]")
         if prefix and not prefix.endswith("/"):
             prefix += "/"
-        opened = OpenedSource(source=_open_bucket(text, scheme, bucket, options), prefix=prefix)
+        opened = OpenedSource(source=_open_bucket(text, scheme, bucket, mark + query, options), prefix=prefix)
     if not options.original:
         return opened
     bucket, _, original_prefix = options.original.removeprefix("s3://").partition("/")
@@ -78,7 +81,7 @@ def _open_path(text: str) -> OpenedSource:
     return OpenedSource(source=bundle, span=span, public_keys=bundle.public_keys(), findings=bundle.check())
 
 
-def _open_bucket(text: str, scheme: str, bucket: str, options: SourceOptions) -> TrailSource:
+def _open_bucket(text: str, scheme: str, bucket: str, query: str, options: SourceOptions) -> TrailSource:
     if scheme == "s3":
         from opentrail.verification.s3_settings import read_aws_settings  # noqa: PLC0415  only for a bucket
         from opentrail.verification.s3_source import S3Source  # noqa: PLC0415
@@ -95,6 +98,13 @@ def _open_bucket(text: str, scheme: str, bucket: str, options: SourceOptions) ->
         from opentrail.stores.opening import open_store  # noqa: PLC0415  obstore costs its import
         from opentrail.verification.store_source import StoreSource  # noqa: PLC0415
 
-        opening = partial(open_store, f"{scheme}://{bucket}")
-        return StoreSource(opening, name=text, bucket=bucket, reads_at_once=_REMOTE_READS)
+        opening = partial(open_store, f"{scheme}://{bucket}{query}")
+        return StoreSource(
+            opening,
+            name=text,
+            bucket=bucket,
+            reads_at_once=_REMOTE_READS,
+            has_hyphens=scheme != "az",
+            has_threads=True,
+        )
     raise ConfigError(f"{text}: a source is s3://, gs:// or az://, a folder, or an evidence bundle")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 from collections.abc import Iterator
@@ -35,3 +36,26 @@ def replaced(path: Path, *, overwrite: bool = True) -> Iterator[BinaryIO]:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def check_place(path: Path, option: str) -> None:
+    """Make sure, before long work begins, that a file can be written at ``path``, which ``option`` named.
+
+    Raises ``ConfigError``.
+    """
+    folder = path.parent
+    if path.is_dir():
+        raise ConfigError(f"{option} {path}: a folder lies there; name a file")
+    if not folder.is_dir():
+        raise ConfigError(f"{option} {path}: there is no folder {folder}")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ConfigError(f"{option} {path}: you may not write into the folder {folder}")
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of the file at ``path``, in hex.  Raises ``StoreError``."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise StoreError(f"{path}: {error.strerror or error}", retryable=False) from error

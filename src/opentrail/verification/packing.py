@@ -1,19 +1,22 @@
 """Making an evidence bundle: collect, verify what was collected as a stranger will, and put the report beside it.
 
 Rules: the bundle is verified from its own file alone, with the keys that it brings, so its report says what whoever
-receives it will find.  Nothing is left when it fails: the caller's file has no name before the end.
+receives it will find.  The report says, too, what was asked for and what was not taken in.  Nothing is left when it
+fails: the caller's file has no name before the end.
 """
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from itertools import chain
 from typing import IO, Final
 
 from opentrail.core.errors import ConfigError
 from opentrail.core.events import format_time
+from opentrail.core.findings import counted
 from opentrail.core.layout import Folder
 from opentrail.core.public_keys import PublicKey, encode_public_keys
 from opentrail.verification.bundle import (
@@ -27,14 +30,16 @@ from opentrail.verification.bundle import (
 from opentrail.verification.bundle_source import BundleSource
 from opentrail.verification.discovery import find_chains
 from opentrail.verification.engine import Verification
-from opentrail.verification.evidence import DELIVERY, LONGEST, Progress, collect, span_of
-from opentrail.verification.finding_log import FindingLog, ReportContext
+from opentrail.verification.evidence import DELIVERY, Collected, collect, missing_from, span_of
+from opentrail.verification.finding_log import FindingLog
+from opentrail.verification.named_logs import LONGEST
 from opentrail.verification.read_ahead import NoReadAhead, ReadAhead, ThreadReadAhead
 from opentrail.verification.report import json_report
 from opentrail.verification.report_html import html_report
 from opentrail.verification.request import VerifyRequest
 from opentrail.verification.result import Span, VerifyResult
 from opentrail.verification.source import TrailSource
+from opentrail.verification.subject import ReportContext, Subject
 
 _READERS: Final = 8  # threads, where a source answers after a while; twice as many objects are in memory
 
@@ -43,9 +48,11 @@ Evidence of a trail, packed by {made_by} on {made_at}.
 
 source    {source}
 asked for {requested}
+of        {filters}
 holds     every digest that ends from {start} to {end}, with the log files of that time
 
-objects/KEY          log files and digests, byte for byte as they lay at the source
+objects/KEY          log files and digests, byte for byte as they lay at the source (but for what the manifest
+                     says was left out)
 metadata/KEY.json    the metadata of the digests: their signatures
 public-keys.json     the public keys that the digests were checked with
 report.html          what was found when this was packed; report.json is the same for programs
@@ -74,7 +81,16 @@ class Packing:
     clock: Callable[[], float]
 
 
-def pack(packing: Packing, file: IO[bytes], path: str, progress: Progress) -> VerifyResult:
+@dataclass(slots=True)
+class PackingState:
+    """How far a packing is, for whoever shows it from another thread."""
+
+    collected: Collected = field(default_factory=Collected)
+    verification: Verification | None = None  # of what was packed, from when on it runs
+    verifying_since: float = 0.0  # by the packing's clock
+
+
+def pack(packing: Packing, file: IO[bytes], path: str, state: PackingState) -> VerifyResult:
     """Write the bundle into ``file``, which is at ``path``; what its verification found.
 
     Raises ``ConfigError`` when there is nothing to pack, ``StoreError``.
@@ -85,14 +101,15 @@ def pack(packing: Packing, file: IO[bytes], path: str, progress: Progress) -> Ve
     try:
         writer.add_text(README, _readme(packing, header))
         span = Span(start=header.start, end=header.end)
-        collect(packing.source, folders, span, writer, ahead=ahead, progress=progress)
+        collect(packing.source, folders, span, writer, ahead=ahead, collected=state.collected)
         if not writer.count:
-            raise ConfigError(f"{packing.source.name}: nothing of a trail lies there for that time")
+            raise ConfigError(_nothing(packing, state.collected))
         writer.add_text(PUBLIC_KEYS, encode_public_keys(packing.public_keys))
         writer.finish()
-        result = _verify(packing, header, path, log)
+        verified = _verified(packing, header)
+        result = _verify(packing, verified, path, log, state)
         writer.resume()
-        context = _context(packing, header, writer.left_out)
+        context = _context(packing, header, verified, writer.left_out, state.collected)
         writer.add_parts(REPORT_HTML, html_report(result, log, context))
         writer.add_parts(REPORT_JSON, json_report(result, log, context))
         writer.finish()
@@ -118,50 +135,88 @@ def _plan(packing: Packing) -> tuple[list[Folder], BundleHeader]:
         end=span.end,
         requested_start=request.start,
         requested_end=request.end,
+        account_ids=tuple(sorted(request.account_ids)),
+        regions=tuple(sorted(request.regions)),
         made_at=packing.made_at,
         made_by=f"opentrail {packing.version}",
     )
     return folders, header
 
 
-def _verify(packing: Packing, header: BundleHeader, path: str, log: FindingLog) -> VerifyResult:
+def _nothing(packing: Packing, collected: Collected) -> str:
+    """Why there is no bundle."""
+    if collected.left_out:
+        key, why = collected.left_out[0]
+        return f"{packing.source.name}: nothing of what lies there can be packed: {key}: {why}"
+    return f"{packing.source.name}: nothing of a trail lies there for that time"
+
+
+def _verified(packing: Packing, header: BundleHeader) -> VerifyRequest:
+    """What `opentrail verify FILE.zip` asks."""
+    return VerifyRequest(
+        start=header.start,
+        end=header.end,
+        original_bucket=header.bucket,
+        asked_at=packing.made_at,
+        with_events=packing.request.with_events,
+        jobs=packing.request.jobs,
+    )
+
+
+def _verify(packing: Packing, request: VerifyRequest, path: str, log: FindingLog, state: PackingState) -> VerifyResult:
     """Verify what lies at ``path``."""
     bundle = BundleSource(path, name=packing.name)
+    state.verifying_since = packing.clock()
     try:
-        return Verification(
+        state.verification = Verification(
             bundle,
-            VerifyRequest(
-                start=header.start,
-                end=header.end,
-                original_bucket=header.bucket,
-                asked_at=packing.made_at,
-                with_events=packing.request.with_events,
-                jobs=packing.request.jobs,
-            ),
+            request,
             bundle.public_keys(),
             on_finding=log.add,
             checked_at=packing.made_at,
             clock=packing.clock,
-            beside=bundle.check(),
-        ).run()
+            beside=chain(bundle.check(), missing_from(bundle)),
+        )
+        return state.verification.run()
     finally:
         bundle.close()
 
 
-def _context(packing: Packing, header: BundleHeader, left_out: int) -> ReportContext:
-    notes = [
-        f"Packed from {header.source}, of which the time from {_requested(header)} was asked for.",
-        "What a digest behind that time names is in here too, because log files arrive after what they tell of.",
-    ]
-    if left_out:
-        notes.append(f"{left_out} objects were left out; the manifest names them and says why.")
+def _context(
+    packing: Packing, header: BundleHeader, verified: VerifyRequest, left_out: int, collected: Collected
+) -> ReportContext:
     return ReportContext(
         version=packing.version,
-        public_keys=packing.public_keys,
-        keys_origin=packing.keys_origin,
+        subject=Subject(
+            source=packing.name,
+            request=verified,
+            public_keys=packing.public_keys,
+            keys_origin=packing.keys_origin,
+        ),
         commands=_commands(packing.name),
-        notes=notes,
+        notes=list(_notes(packing, header, left_out, collected)),
     )
+
+
+def _notes(packing: Packing, header: BundleHeader, left_out: int, collected: Collected) -> Iterator[str]:
+    yield f"Packed from {header.source}, of which the time from {_requested(header)} was asked for."
+    yield f"Asked for: {_filters(packing)}. Nothing is said of what else lay there."
+    if packing.request.trail_name:
+        yield (
+            "Digests of other trails that lay in the same folders are in here too: only all trails of a folder "
+            "together tell which log files nobody names."
+        )
+    yield "What a digest behind that time names is in here too, because log files arrive after what they tell of."
+    if left_out:
+        yield f"{counted(left_out, 'object')} of the source could not be taken in, or not whole (see the manifest):"
+        yield from (f"{key}: {why}" for key, why in collected.left_out)
+    if left_out > len(collected.left_out):
+        yield f"and {left_out - len(collected.left_out):,} more."
+
+
+def _filters(packing: Packing) -> str:
+    """What was asked for, in words."""
+    return ", ".join(f"{name} {value}" for name, value in packing.request.filters()) or "all accounts, regions, trails"
 
 
 def _readme(packing: Packing, header: BundleHeader) -> bytes:
@@ -170,6 +225,7 @@ def _readme(packing: Packing, header: BundleHeader) -> bytes:
         made_at=format_time(header.made_at),
         source=header.source,
         requested=_requested(header),
+        filters=_filters(packing),
         start=format_time(header.start),
         end=format_time(header.end),
         command=_commands(packing.name)[0],

@@ -3,7 +3,7 @@
 Rules: a file is what ``ListPublicKeys`` answers (``core.public_keys``), so ``aws cloudtrail list-public-keys`` makes
 one too.  What an endpoint answered is cached for each region with the time that was asked for; a question that lies
 within it, or is asked within the minute, is not asked again: a key may be rotated at any time.  A cache that cannot be
-read or written is none.
+read or written is none; nor is one that somebody else owns or may write, who could make any signature good.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -25,6 +26,7 @@ from opentrail.verification.output_file import replaced
 MAX_FILE_BYTES: Final = 16 * 1024 * 1024
 _MOST_PAGES: Final = 1000  # of an answer
 FIRST_KEYS: Final = datetime(2013, 11, 1, tzinfo=UTC)  # CloudTrail's own beginning
+_WRITABLE_BY_OTHERS: Final = stat.S_IWGRP | stat.S_IWOTH
 _FRESH: Final = timedelta(minutes=1)
 
 
@@ -154,12 +156,24 @@ def _cache_path(cache: Path, question: KeyQuestion, region: str) -> Path:
 
 def _cached(path: Path, question: KeyQuestion, now: datetime) -> tuple[PublicKey, ...] | None:
     with suppress(OSError, ValueError, KeyError, TypeError, FormatError):
-        data = path.read_bytes()
+        data = _read_own(path)
         asked = json.loads(data)["asked"]
         start, end, at = (datetime.fromisoformat(asked[name]) for name in ("start", "end", "at"))
         if start <= question.start and (question.end <= end or now - at < _FRESH):
             return decode_public_keys(data)
     return None
+
+
+def _read_own(path: Path) -> bytes:
+    """A file that this user alone can have written.  Raises ``OSError`` for any other."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as file:
+        for status in (os.fstat(descriptor), path.parent.stat()):
+            if status.st_uid != os.geteuid() or status.st_mode & _WRITABLE_BY_OTHERS:
+                raise PermissionError(path)
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise PermissionError(path)
+        return file.read(MAX_FILE_BYTES)
 
 
 def _keep(path: Path, keys: tuple[PublicKey, ...], question: KeyQuestion, now: datetime) -> None:
@@ -170,6 +184,6 @@ def _keep(path: Path, keys: tuple[PublicKey, ...], question: KeyQuestion, now: d
         "at": now.isoformat(),
     }
     with suppress(OSError, StoreError):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with replaced(path) as file:
             file.write(json.dumps(document, indent=1).encode())

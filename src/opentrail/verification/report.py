@@ -15,10 +15,11 @@ from typing import Any, Final
 from opentrail.core.errors import ConfigError
 from opentrail.core.events import format_time
 from opentrail.core.public_keys import PublicKey
-from opentrail.verification.finding_log import FindingLog, ReportContext
+from opentrail.verification.finding_log import FindingLog
 from opentrail.verification.output_file import replaced
 from opentrail.verification.report_html import html_report
-from opentrail.verification.result import VerifyResult, result_document
+from opentrail.verification.result import VerifyResult
+from opentrail.verification.subject import ReportContext, answer_document
 
 FORMAT: Final = "opentrail-verification-report"
 VERSION: Final = 1
@@ -43,13 +44,14 @@ def report_maker(path: Path) -> Callable[[VerifyResult, FindingLog, ReportContex
 
 def json_report(result: VerifyResult, log: FindingLog, context: ReportContext) -> Iterator[bytes]:
     """The report for programs, in pieces."""
+    subject = context.subject
     head: dict[str, Any] = {
         "format": FORMAT,
         "version": VERSION,
         "madeBy": f"opentrail {context.version}",
-        "result": result_document(result),
-        "keysOrigin": context.keys_origin,
-        "publicKeys": [_key_document(key) for key in context.public_keys],
+        "result": answer_document(subject, result),
+        "publicKeys": [_key_document(key) for key in subject.public_keys],
+        "inputs": [{"name": name, "sha256": sha256} for name, sha256 in context.inputs],
         "commands": list(context.commands),
         "notes": list(context.notes),
     }

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
+from opentrail.core.arn import partition_of
 from opentrail.core.layout import TrailFolder
 
 
@@ -39,3 +41,12 @@ class VerifyRequest:
             and (not self.account_ids or folder.account_id in self.account_ids)
             and (not self.regions or folder.region in self.regions)
         )
+
+    def filters(self) -> Iterator[tuple[str, str]]:
+        """What leaves chains out, as options of the command: name and value, one pair for each value."""
+        yield from (("account-id", account_id) for account_id in sorted(self.account_ids))
+        yield from (("region", region) for region in sorted(self.regions))
+        if self.trail_name:
+            partition = partition_of(self.home_region)
+            owner = f"{self.home_region}:{self.trail_account}"
+            yield "trail-arn", f"arn:{partition}:cloudtrail:{owner}:trail/{self.trail_name}"

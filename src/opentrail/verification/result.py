@@ -6,8 +6,9 @@ is its code's ``Concern``.  ``docs/verify.md``, "JSON" describes the form.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
@@ -92,6 +93,15 @@ class ChainSummary:
         verdict = verdict_of(self.findings)
         is_unproven = self.digests.unchecked > 0 and self.digests.valid == 0
         return Verdict.NOT_CHECKED if verdict is Verdict.VALID and is_unproven else verdict
+
+    def with_finding(self, finding: Finding) -> ChainSummary:
+        """With what was found of the chain when all chains were finished."""
+        counts, digests = Counter(self.findings) + Counter({finding.code: 1}), self.digests
+        if finding.code is FindingCode.DIGEST_LINK_UNFOUNDED:  # it was one that could not be proven
+            digests = replace(digests, invalid=digests.invalid + 1, unchecked=digests.unchecked - 1)
+        elif finding.code is FindingCode.DIGEST_MISSING:  # another chain names it
+            digests = replace(digests, total=digests.total + 1, missing=digests.missing + 1)
+        return replace(self, findings=dict(counts), digests=digests)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

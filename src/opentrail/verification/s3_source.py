@@ -1,23 +1,25 @@
 """A trail in a bucket of S3, or of anything that speaks S3.
 
-Rules: an endpoint of one's own is addressed path-style, AWS by the bucket's host (path-style for a name with dots,
-which no certificate covers).  A bucket of another region says where it is, and is asked there from then on.  Listings
-are asked for URL-encoded, so that any key comes through XML.  A listing must be what was asked for, in order and to an
-end: a server that repeats itself, leaves its order or breaks off is refused, for what it says cannot be relied on.
+Rules: a bucket of another region says where it is, and is asked there from then on (``s3_hosts`` knows the host).
+Listings are asked for URL-encoded, so that any key comes through XML.  A listing must be what was asked for, in order
+and to an end: a server that repeats itself, leaves its order or breaks off is refused, for what it says cannot be
+relied on.  Folders may come in another order (SeaweedFS sorts them as files), but not twice.
 """
 
 from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Callable, Iterator
+from typing import Final, TypeVar
 from urllib.parse import unquote
 from xml.parsers import expat
 
 from opentrail.core.errors import NoSuchObject, StoreError
-from opentrail.verification.aws_client import AwsClient, AwsFault, Target, encode_path, encode_query, read_whole
-from opentrail.verification.http_connection import HttpAnswer, Origin
+from opentrail.verification.aws_client import AwsClient, Target, encode_path, encode_query, read_whole
+from opentrail.verification.aws_faults import AwsFault
+from opentrail.verification.http_connection import HttpAnswer
+from opentrail.verification.s3_hosts import bucket_place
 from opentrail.verification.s3_settings import AwsSettings
 from opentrail.verification.source import ObjectTooLarge, SourceObject, user_metadata
 
@@ -25,7 +27,14 @@ _READS_AT_ONCE: Final = 72  # at most, in a process: two of them make 7,000 read
 _MOST_LISTING_BYTES: Final = 16 * 1024 * 1024  # a page of 1,000 keys of 1,024 bytes, each byte escaped
 _MOST_REDIRECTS: Final = 3
 _MOST_EMPTY_PAGES: Final = 1000  # in a row: a bucket may have as many deleted versions
+_MOST_FOLDERS: Final = 250_000  # in one folder: they are held in memory
+_LARGE_BYTES: Final = 1024 * 1024  # of those read whole, so few are read at once
+_LARGE_AT_ONCE: Final = 4
 _REGION: Final = re.compile(r"[a-z0-9-]{1,40}", re.ASCII)  # it becomes a part of the host that credentials go to
+_TO_LIST: Final = "s3:ListBucket on the bucket"
+_TO_READ: Final = "s3:GetObject (and kms:Decrypt, where a KMS key encrypts it)"
+
+T = TypeVar("T")
 
 
 class S3Source:
@@ -33,14 +42,17 @@ class S3Source:
 
     reads_at_once: Final = _READS_AT_ONCE
     keeps_metadata: Final = True
+    survives_fork: Final = True
 
     def __init__(self, settings: AwsSettings, bucket: str, *, name: str) -> None:
         self.name = name
         self.bucket = bucket
         self._settings = settings
         self._client = AwsClient(settings)
-        self._lock = threading.Lock()
         self._target, self._base = self._address(settings.region)
+        self._siblings: list[S3Source] = []
+        self._large = threading.BoundedSemaphore(_LARGE_AT_ONCE)
+        self._lock = threading.Lock()
 
     def list_keys(self, prefix: str, *, start_after: str = "") -> Iterator[str]:
         """ListObjectsV2, page by page."""
@@ -48,69 +60,76 @@ class S3Source:
         if start_after:
             parameters["start-after"] = start_after
         for page in self._pages(parameters):
+            if page.folders:
+                raise self._refused(f"{page.folders[0]!r} was not asked for")
             yield from self._checked(page.keys, prefix, start_after)
             start_after = page.keys[-1] if page.keys else start_after
 
     def list_folders(self, prefix: str) -> list[str]:
         """ListObjectsV2 with a delimiter."""
-        found: list[str] = []
+        found: set[str] = set()
+        last_key = ""
         for page in self._pages({"prefix": prefix, "delimiter": "/"}):
-            found += self._checked(page.folders, prefix, found[-1] if found else "")
-        return found
+            self._checked(page.keys, prefix, last_key)
+            last_key = page.keys[-1] if page.keys else last_key
+            for folder in page.folders:
+                if folder in found:
+                    raise self._refused(f"{folder!r} is there twice")
+                found.update(self._checked([folder], prefix, ""))
+            if len(found) > _MOST_FOLDERS:
+                raise self._refused(f"more than {_MOST_FOLDERS} folders lie in {prefix!r}: name a prefix below")
+        return sorted(found, key=_as_bytes)
 
     def read(self, key: str, *, limit: int) -> SourceObject:
-        """GetObject; once more where the connection broke within the body."""
-        answer = self._get_object(key)
-        try:
-            data = read_whole(answer.chunks(), limit)
-        except StoreError:
-            answer = self._get_object(key)
-            data = read_whole(answer.chunks(), limit)
+        """GetObject."""
+        answer, data = self._get_object(key, lambda answer: (answer, self._take_whole(answer, limit)))
         if len(data) > limit:
             raise ObjectTooLarge(key, limit)
         return SourceObject(data=data, metadata=user_metadata(answer.fields))
 
     def read_chunks(self, key: str) -> Iterator[bytes]:
-        """GetObject."""
-        return self._get_object(key).chunks()
+        """GetObject; what breaks within the body is the reader's to try again."""
+        answer = self._get_object(key, lambda answer: answer)
+        return _chunks(key, answer)
 
     def sibling(self, bucket: str) -> S3Source:
         """Another bucket, with the same credentials."""
-        return S3Source(self._settings, bucket, name=f"s3://{bucket}")
+        found = S3Source(self._settings, bucket, name=f"s3://{bucket}")
+        self._siblings.append(found)
+        return found
 
     def reopen(self) -> None:
-        """Connections are this process's own."""
+        """Connections are this process's own, and so is who waits for whom."""
         self._client.reopen()
+        self._large = threading.BoundedSemaphore(_LARGE_AT_ONCE)
+        self._lock = threading.Lock()
 
     def close(self) -> None:
-        """Close this thread's connection."""
+        """End all reads, of all threads."""
         self._client.close()
+        for sibling in self._siblings:
+            sibling.close()
 
     def _address(self, region: str) -> tuple[Target, str]:
         """Whom to ask, and what a path begins with."""
-        endpoint = self._settings.endpoint
-        if endpoint is not None:
-            target = Target(origin=endpoint, region=region, service="s3")
-            return target, f"{self._settings.endpoint_path}/{encode_path(self.bucket)}"
-        suffix = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
-        is_path_style = "." in self.bucket
-        host = f"s3.{region}.{suffix}" if is_path_style else f"{self.bucket}.s3.{region}.{suffix}"
-        origin = Origin(host=host, port=443, is_tls=True)
-        return Target(origin=origin, region=region, service="s3"), f"/{self.bucket}" if is_path_style else ""
+        origin, path = bucket_place(self._settings, self.bucket, region)
+        return Target(origin=origin, region=region, service="s3"), encode_path(path)
 
-    def _get_object(self, key: str) -> HttpAnswer:
+    def _get_object(self, key: str, take: Callable[[HttpAnswer], T]) -> T:
         try:
-            return self._get(f"/{encode_path(key)}", "")
+            return self._get(f"/{encode_path(key)}", "", take)
         except AwsFault as fault:
             if fault.status == 404 and fault.code in ("NoSuchKey", ""):
                 raise NoSuchObject(key) from None
-            raise
+            raise fault.told(f"object {key!r}", _TO_READ) from None
+        except StoreError as error:
+            raise StoreError(f"object {key!r}: {error}", retryable=error.retryable) from error
 
-    def _get(self, path: str, query: str) -> HttpAnswer:
+    def _get(self, path: str, query: str, take: Callable[[HttpAnswer], T]) -> T:
         for _ in range(_MOST_REDIRECTS):
             target, base = self._target, self._base
             try:
-                return self._client.get(target, (base + path) or "/", query)
+                return self._client.ask(target, (base + path) or "/", query, take)
             except AwsFault as fault:
                 if not _REGION.fullmatch(fault.region) or fault.region == target.region:
                     raise
@@ -118,13 +137,20 @@ class S3Source:
                     self._target, self._base = self._address(fault.region)
         raise StoreError(f"{self.name}: sent from region to region", retryable=False)
 
+    def _take_whole(self, answer: HttpAnswer, limit: int) -> bytes:
+        """The body, to one piece more than ``limit``; of large ones a few at once, so that memory is bounded."""
+        chunks = answer.chunks()
+        start = read_whole(chunks, min(limit, _LARGE_BYTES))
+        if len(start) <= _LARGE_BYTES or len(start) > limit:
+            return start
+        with self._large:
+            return start + read_whole(chunks, limit - len(start))
+
     def _pages(self, parameters: dict[str, str]) -> Iterator[_Page]:
         asked = {"list-type": "2", "encoding-type": "url", "max-keys": "1000", **parameters}
         empty = 0
         while True:
-            answer = self._get("/" if not self._base else "", encode_query(asked))
-            body = read_whole(answer.chunks(), _MOST_LISTING_BYTES)
-            page = _Page(body)
+            page = self._get_page(asked)
             yield page
             empty = 0 if page.keys or page.folders else empty + 1
             if not page.is_truncated:
@@ -133,11 +159,20 @@ class S3Source:
                 raise self._refused("it goes on without an end")
             asked["continuation-token"] = page.token
 
+    def _get_page(self, asked: dict[str, str]) -> _Page:
+        about = f"listing s3://{self.bucket}/{asked['prefix']}"
+        try:
+            return self._get("/" if not self._base else "", encode_query(asked), _take_page)
+        except AwsFault as fault:
+            raise fault.told(about, _TO_LIST) from None
+        except StoreError as error:
+            raise StoreError(f"{about}: {error}", retryable=error.retryable) from error
+
     def _checked(self, names: list[str], prefix: str, after: str) -> list[str]:
         """``names``, which must have ``prefix`` and follow ``after`` in byte order.  Raises ``StoreError``."""
-        raw, last = prefix.encode("utf-8", "surrogateescape"), after.encode("utf-8", "surrogateescape")
+        raw, last = _as_bytes(prefix), _as_bytes(after)
         for name in names:
-            encoded = name.encode("utf-8", "surrogateescape")
+            encoded = _as_bytes(name)
             if not encoded.startswith(raw):
                 raise self._refused(f"{name!r} was not asked for")
             if encoded <= last:
@@ -147,6 +182,24 @@ class S3Source:
 
     def _refused(self, why: str) -> StoreError:
         return StoreError(f"{self.name}: the server's listing cannot be relied on: {why}", retryable=False)
+
+
+def _as_bytes(name: str) -> bytes:
+    return name.encode("utf-8", "surrogateescape")
+
+
+def _chunks(key: str, answer: HttpAnswer) -> Iterator[bytes]:
+    try:
+        yield from answer.chunks()
+    except StoreError as error:
+        raise StoreError(f"object {key!r}: {error}", retryable=error.retryable) from error
+
+
+def _take_page(answer: HttpAnswer) -> _Page:
+    body = read_whole(answer.chunks(), _MOST_LISTING_BYTES)
+    if len(body) > _MOST_LISTING_BYTES:
+        raise StoreError("the answer to a listing is too large for a page", retryable=False)
+    return _Page(body)
 
 
 class _Page:

@@ -9,7 +9,8 @@ Rules of every source:
 * The world's failures are ``StoreError``, a missing key is ``NoSuchObject``, more bytes than asked are
   ``ObjectTooLarge``.  A key that the medium cannot hold is a missing one.
 * Nothing is ever written.  Calls block; a source may be called from several threads at once.
-* A source survives ``os.fork``: a worker process calls ``reopen`` before its first read.
+* A source survives ``os.fork`` while ``survives_fork`` says so; a worker process calls ``reopen`` before its first
+  read.
 """
 
 from __future__ import annotations
@@ -60,6 +61,11 @@ class TrailSource(Protocol):
     @property
     def reads_at_once(self) -> int:
         """How many reads a process should keep under way: 1 where a read costs a processor's time alone."""
+        ...
+
+    @property
+    def survives_fork(self) -> bool:
+        """Whether a fork that is made now can read: not where a library has threads of its own by now."""
         ...
 
     def list_keys(self, prefix: str, *, start_after: str = "") -> Iterator[str]:

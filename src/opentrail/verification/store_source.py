@@ -1,13 +1,35 @@
-"""A trail in an ``ObjectStore``: Google Cloud Storage and Azure through ``stores.remote``, memory in tests."""
+"""A trail in an ``ObjectStore``: Google Cloud Storage and Azure through ``stores.remote``, memory in tests.
+
+Rules: a listing that leaves its order is refused, as everywhere.  An object that may not be read, or is archived, is a
+failure for good and says what is needed; all else that the store refuses may be better later.  Azure's names of
+metadata have no hyphen (``has_hyphens``): what copies a trail there leaves ``signature-algorithm`` out, or (AzCopy)
+renames it.  The only algorithm there is takes its place: the digest itself names it, too, and is signed.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Final, Protocol, runtime_checkable
 
-from opentrail.core.digests import SIGNATURE
-from opentrail.core.errors import NoSuchObject
-from opentrail.stores.base import ObjectStore, UnusableKey
+from opentrail.core.digests import SIGNATURE, SIGNATURE_ALGORITHM, SIGNATURE_ALGORITHM_NAME
+from opentrail.core.errors import NoSuchObject, StoreError
+from opentrail.stores.base import ObjectStore, StoredObject, UnusableKey
 from opentrail.verification.source import ObjectTooLarge, SourceObject, user_metadata
+
+_FORBIDDEN: Final = "PermissionDeniedError"  # obstore's, by its name: whoever has another store need not import it
+_ARCHIVED: Final = "BlobArchived"  # Azure's code; Google has no archive that must be waited for
+
+_RENAMED: Final = "rename_signature_algorithm"  # AzCopy's --s2s-handle-invalid-metadata=RenameIfInvalid
+
+
+@runtime_checkable
+class ListsFolders(Protocol):
+    """A store that lists folders itself."""
+
+    def list_folders(self, prefix: str) -> Sequence[str]:
+        """The prefixes one level below ``prefix``."""
+        ...
 
 
 class StoreSource:
@@ -21,21 +43,39 @@ class StoreSource:
         bucket: str,
         reads_at_once: int = 1,
         keeps_metadata: bool = True,
+        has_hyphens: bool = True,
+        has_threads: bool = False,
     ) -> None:
         self.name = name
         self.bucket = bucket
         self.reads_at_once = reads_at_once
         self.keeps_metadata = keeps_metadata
+        self._has_hyphens = has_hyphens
+        self._has_threads = has_threads
         self._open_store = open_store
         self._opened: ObjectStore | None = None
 
+    @property
+    def survives_fork(self) -> bool:
+        """Not once obstore may have threads in this process: a fork, which has none, would wait for them for ever."""
+        return not (self._has_threads and "obstore" in sys.modules)
+
     def list_keys(self, prefix: str, *, start_after: str = "") -> Iterator[str]:
         """The store's own listing."""
+        last = start_after.encode("utf-8", "surrogateescape")
         for info in self._store().list(prefix, start_after=start_after):
+            encoded = info.key.encode("utf-8", "surrogateescape")
+            if encoded <= last:
+                why = f"{info.key!r} is out of order, or there twice"
+                raise StoreError(f"{self.name}: the server's listing cannot be relied on: {why}", retryable=False)
+            last = encoded
             yield info.key
 
     def list_folders(self, prefix: str) -> list[str]:
-        """The stores' seam lists keys alone: from each folder on, the next key that lies behind it."""
+        """Where the store lists keys alone: from each folder on, the next key that lies behind it."""
+        store = self._store()
+        if isinstance(store, ListsFolders):
+            return sorted(store.list_folders(prefix), key=str.encode)
         found: list[str] = []
         after = ""
         while (key := self._next(prefix, after)) is not None:
@@ -49,23 +89,18 @@ class StoreSource:
 
     def read(self, key: str, *, limit: int) -> SourceObject:
         """The object and its metadata."""
-        try:
-            found = self._store().get(key)
-        except UnusableKey:
-            raise NoSuchObject(key) from None
-        data = b""
-        for chunk in found.chunks:
-            data = data + chunk if data else chunk
-            if len(data) > limit:
-                raise ObjectTooLarge(key, limit)
-        return SourceObject(data=data, metadata=_user_metadata(found.info.metadata))
+        found = self._open(key)
+        if found.info.size > limit:
+            raise ObjectTooLarge(key, limit)
+        data = b"".join(found.chunks)
+        metadata = _user_metadata(found.info.metadata)
+        if not self._has_hyphens and SIGNATURE in metadata:
+            metadata = {SIGNATURE_ALGORITHM_NAME: metadata.get(_RENAMED, SIGNATURE_ALGORITHM), **metadata}
+        return SourceObject(data=data, metadata=metadata)
 
     def read_chunks(self, key: str) -> Iterator[bytes]:
         """The object's data."""
-        try:
-            return self._store().get(key).chunks
-        except UnusableKey:
-            raise NoSuchObject(key) from None
+        return self._open(key).chunks
 
     def sibling(self, bucket: str) -> None:
         """Only this one was named."""
@@ -83,6 +118,18 @@ class StoreSource:
         if self._opened is None:
             self._opened = self._open_store()
         return self._opened
+
+    def _open(self, key: str) -> StoredObject:
+        try:
+            return self._store().get(key)
+        except UnusableKey:
+            raise NoSuchObject(key) from None
+        except StoreError as error:
+            if type(error.__cause__).__name__ == _FORBIDDEN:
+                raise StoreError(f"{error}; the permission to read it is needed", retryable=False) from error
+            if _ARCHIVED in str(error):
+                raise StoreError(f"{error}; it is archived: rehydrate it", retryable=False) from error
+            raise
 
     def _next(self, prefix: str, after: str) -> str | None:
         return next(self.list_keys(prefix, start_after=after), None)

@@ -284,6 +284,8 @@ def _decode_central(data: bytes, at: int) -> tuple[Member, int]:
     fields = _CENTRAL.unpack_from(data, at)
     crc, size, name_size, extra_size, offset = fields[7], fields[8], fields[10], fields[11], fields[16]
     end = at + _CENTRAL.size + name_size
+    if size > MAX_MEMBER_BYTES:
+        raise FormatError("the zip archive holds a member of 4 GB or more")
     if name_size > MAX_NAME_BYTES or len(data) < end + extra_size:
         raise FormatError("the zip archive's directory is cut off, or holds a name that is too long")
     if offset == _MOST32:

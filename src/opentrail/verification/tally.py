@@ -82,7 +82,7 @@ class ChainTally:
         self._accused: set[str] = set()
         self._digests_gone = 0  # were listed, and could not be read
         self._digests_missing: set[str] = set()  # those, and those that were never listed
-        self._digests_unchecked = 0
+        self._digests_unproven: set[str] = set()  # of which some are accused later
         self._files: Counter[str] = Counter()
         self._start: datetime | None = None
         self._end: datetime | None = None
@@ -181,6 +181,7 @@ class ChainTally:
         """The chain's part of the result."""
         assert not self._waiting, "every batch is done"
         read = self.digests_done - self._digests_gone
+        unchecked = len(self._digests_unproven - self._accused)
         files = self._files
         bad = sum(files.values())
         return ChainSummary(
@@ -188,10 +189,10 @@ class ChainTally:
             bucket=self._bucket,
             digests=ObjectCounts(
                 total=read + len(self._digests_missing),
-                valid=read - len(self._accused) - self._digests_unchecked,
+                valid=read - len(self._accused) - unchecked,
                 invalid=len(self._accused),
                 missing=len(self._digests_missing),
-                unchecked=self._digests_unchecked,
+                unchecked=unchecked,
             ),
             log_files=ObjectCounts(
                 total=self._log_files,
@@ -260,7 +261,7 @@ class ChainTally:
         if code is FindingCode.DIGEST_MISSING:
             self._digests_missing.add(finding.key)
         elif code in _DIGEST_UNPROVEN:
-            self._digests_unchecked += 1
+            self._digests_unproven.add(finding.key)
         elif code in _DIGEST_ACCUSED:
             self._accused.add(finding.key)
         elif code is FindingCode.SPAN_UNPROVEN:

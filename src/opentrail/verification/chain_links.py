@@ -1,0 +1,55 @@
+"""Links from one chain to another of the same bucket: a trail that moved to another prefix goes on with its chain.
+
+Rules: a chain knows nothing of others, so each says only that it comes from elsewhere (``chain-elsewhere``).  When all
+are finished, the digest that it names must lie there, if the chain that it is of was verified too, and in that time:
+else somebody removed the newest digests below the old prefix.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+
+from opentrail.core.digests import MAX_DIGEST_BYTES
+from opentrail.core.errors import FormatError, NoSuchObject
+from opentrail.core.findings import Finding, FindingCode, found
+from opentrail.core.layout import TrailFolder, parse_digest_key
+from opentrail.verification.result import ChainSummary
+from opentrail.verification.source import ObjectTooLarge, TrailSource
+
+
+class ChainLinks:
+    """Gathers where chains say that they come from."""
+
+    def __init__(self) -> None:
+        self._links: dict[tuple[TrailFolder, str], str] = {}  # a chain that is begun anew tells it twice
+
+    def add(self, trail: TrailFolder, finding: Finding) -> None:
+        """Something was found in the chain of ``trail``."""
+        if finding.code is FindingCode.CHAIN_ELSEWHERE:
+            self._links[trail, finding.key] = finding.details["previous"]
+
+    def missing(
+        self, source: TrailSource, verified: Mapping[TrailFolder, ChainSummary], start: datetime | None
+    ) -> Iterator[tuple[TrailFolder, Finding]]:
+        """The digests that are named and gone, of chains ``verified`` from ``start`` on.  Raises ``StoreError``."""
+        for (trail, successor), place in sorted(self._links.items(), key=lambda entry: entry[0][1]):
+            key = place.removeprefix(f"s3://{verified[trail].bucket}/")
+            try:
+                named = parse_digest_key(key)
+            except FormatError:
+                continue  # in another bucket, or nothing that a digest can be named
+            is_in_view = named.trail in verified and (start is None or named.end_time >= start)
+            if key != place and is_in_view and not _is_there(source, key):
+                message = f"is not there, though {successor} follows it"
+                yield named.trail, found(FindingCode.DIGEST_MISSING, key, message, named_by=successor)
+
+
+def _is_there(source: TrailSource, key: str) -> bool:
+    try:
+        source.read(key, limit=MAX_DIGEST_BYTES)
+    except NoSuchObject:
+        return False
+    except ObjectTooLarge:
+        return True
+    return True

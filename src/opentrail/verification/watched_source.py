@@ -1,0 +1,87 @@
+"""A source of which somebody wants to know how far it was listed, and that can be told to stop.
+
+Rules: it is the source that it wraps in everything else.  What is listed first, before anything is read, is the search
+for chains: it may list a million names, and has no other sign of life.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from opentrail.verification.engine import VerificationStopped
+from opentrail.verification.source import SourceObject, TrailSource
+
+
+class WatchedSource:
+    """A ``TrailSource`` that counts: ``listed`` names so far, and whether anything was read of an object."""
+
+    def __init__(self, source: TrailSource) -> None:
+        self._source = source
+        self._is_stopping = False
+        self.listed = 0
+        self.has_read = False
+
+    def stop(self) -> None:
+        """Let every listing end with ``VerificationStopped``; from a signal handler or any thread."""
+        self._is_stopping = True
+
+    @property
+    def name(self) -> str:
+        """What a person called it."""
+        return self._source.name
+
+    @property
+    def bucket(self) -> str:
+        """The bucket that it is, or is a copy of."""
+        return self._source.bucket
+
+    @property
+    def keeps_metadata(self) -> bool:
+        """Whether the objects have the user metadata that they were delivered with."""
+        return self._source.keeps_metadata
+
+    @property
+    def reads_at_once(self) -> int:
+        """How many reads a process should keep under way."""
+        return self._source.reads_at_once
+
+    @property
+    def survives_fork(self) -> bool:
+        """Whether a fork that is made now can read."""
+        return self._source.survives_fork
+
+    def list_keys(self, prefix: str, *, start_after: str = "") -> Iterator[str]:
+        """Every key, counted.  Raises ``VerificationStopped`` after ``stop``."""
+        for key in self._source.list_keys(prefix, start_after=start_after):
+            if self._is_stopping:
+                raise VerificationStopped("the listing was stopped")
+            self.listed += 1
+            yield key
+
+    def list_folders(self, prefix: str) -> list[str]:
+        """The prefixes one level below.  Raises ``VerificationStopped`` after ``stop``."""
+        if self._is_stopping:
+            raise VerificationStopped("the listing was stopped")
+        return self._source.list_folders(prefix)
+
+    def read(self, key: str, *, limit: int) -> SourceObject:
+        """The object at ``key``."""
+        self.has_read = True
+        return self._source.read(key, limit=limit)
+
+    def read_chunks(self, key: str) -> Iterator[bytes]:
+        """The object's data in pieces."""
+        self.has_read = True
+        return self._source.read_chunks(key)
+
+    def sibling(self, bucket: str) -> TrailSource | None:
+        """Another bucket, read in the same way."""
+        return self._source.sibling(bucket)
+
+    def reopen(self) -> None:
+        """Take nothing over from the process that forked this one."""
+        self._source.reopen()
+
+    def close(self) -> None:
+        """Release what the source holds."""
+        self._source.close()
