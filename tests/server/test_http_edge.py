@@ -168,7 +168,8 @@ def test_a_field_behind_the_body_is_no_header(server: Any) -> None:
         (b"keep-alive", b"-5\r\nhello\r\n"),
         (b"keep-alive", b'5;a="\r\nhello\r\n'),
         (b"keep-alive", b"5\r\nhello\r\n0\r\n" + b"a: b\r\n" * 10_000),
-        (b"close", b"-5\r\nhello\r\n"),  # answered by the next look at those who wait: 5 s at the most
+        (b"close", b"-5\r\nhello\r\n"),
+        (b"close", b"5\r\nhello\r\n-5\r\nhello\r\n"),
     ],
 )
 def test_a_chunked_body_that_cannot_be_read_is_not_waited_for(server: Any, connection: bytes, broken: bytes) -> None:
@@ -176,7 +177,7 @@ def test_a_chunked_body_that_cannot_be_read_is_not_waited_for(server: Any, conne
     head = b"PUT /edge-bucket/k HTTP/1.1\r\nHost: a\r\nConnection: %b\r\nTransfer-Encoding: chunked\r\n\r\n"
     data = head % connection + broken
     assert [status // 100 for status in statuses(server, data)] == [4]
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 3  # the next look at those who wait is 5 s away
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the server's memory from /proc")

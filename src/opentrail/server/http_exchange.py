@@ -71,6 +71,7 @@ class Exchange:
     """One request, its body as it comes, and its answer.
 
     ``keep_alive``: the connection may be used after it.  ``is_complete``: the answer was sent; ``done`` is called then.
+    ``is_cut_off``: no more of the body is waited for.
     ``state`` is uvicorn's, whose ``default_headers`` each answer has.
     """
 
@@ -88,6 +89,7 @@ class Exchange:
         "_transport",
         "_version",
         "is_complete",
+        "is_cut_off",
         "is_gone",
         "is_started",
         "keep_alive",
@@ -110,7 +112,7 @@ class Exchange:
         self.request = request
         self.keep_alive = keep_alive
         self.more_body = True
-        self.is_started = self.is_complete = self.is_gone = False
+        self.is_started = self.is_complete = self.is_gone = self.is_cut_off = False
         self._transport = transport
         self._flow = flow
         self._version = version  # of HTTP: "1.1"
@@ -162,6 +164,12 @@ class Exchange:
         if self._arrival is not None:
             self._arrival.set()
 
+    def cut_off(self) -> None:
+        """No more of the body will come: ``receive`` gives one empty part when the others are taken."""
+        self.keep_alive = False
+        self.is_cut_off = True
+        self.stir()
+
     async def receive(self) -> tuple[bytes, bool] | None:
         """The body's next part, and whether more is to come; None once the client is gone or the answer was sent."""
         if self._expects_continue:
@@ -173,10 +181,10 @@ class Exchange:
                 self._arrival = asyncio.Event()
             self._arrival.clear()
             await self._arrival.wait()
-        self._stirred = False
+        parts = self._parts
+        self._stirred = self.is_cut_off and bool(parts)  # once more, and then never again
         if self.is_gone or self.is_complete:
             return None
-        parts = self._parts
         part = parts[0] if len(parts) == 1 else b"".join(parts)
         self._parts, self._size = [], 0
         return part, self.more_body

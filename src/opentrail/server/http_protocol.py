@@ -70,7 +70,6 @@ class EndpointProtocol(asyncio.Protocol):
         self._refused = False
         self._heard_at = self.loop.time()
         self._write_paused_at = 0.0
-        self._body_given_up = False
 
     # ------------------------------------------------------------------------- the connection
 
@@ -145,12 +144,10 @@ class EndpointProtocol(asyncio.Protocol):
             return
         elif self._in_head:
             self.transport.close()
-        elif exchange is not None and exchange.more_body and not (exchange.is_complete or self._body_given_up):
+        elif exchange is not None and exchange.more_body and not (exchange.is_complete or exchange.is_cut_off):
             if self._flow.read_paused or exchange.has_unread:
                 return  # the application is the slow one
-            self._body_given_up = True
-            exchange.keep_alive = False
-            exchange.stir()
+            exchange.cut_off()
 
     # ------------------------------------------------------------------------- the parser's callbacks
 
@@ -161,7 +158,6 @@ class EndpointProtocol(asyncio.Protocol):
         self._expects_continue = False
         self._in_head = True
         self._head_bytes = 0
-        self._body_given_up = False
 
     def on_url(self, url: bytes) -> None:
         """A part of the request's target."""
@@ -266,9 +262,7 @@ class EndpointProtocol(asyncio.Protocol):
         exchange = self._exchange
         if exchange is not None and not exchange.is_complete:
             # A request before this one is being answered, and a refusal now would be taken for its answer.
-            exchange.keep_alive = False
-            if exchange.more_body:  # it is what cannot be read: nothing more is worth waiting for
-                self._heard_at -= CLIENT_TIMEOUT_SECONDS
+            exchange.cut_off()
             return
         status, content_type, body = "400 Bad Request", _TEXT[1].encode(), b"Invalid HTTP request received."
         if self._too_large:
