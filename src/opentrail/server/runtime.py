@@ -1,4 +1,4 @@
-"""The composition root: the only place where objects are wired, and where clocks and randomness come from."""
+"""The composition root: where objects are wired (services: ``endpoint``), and where clocks and randomness come from."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from typing import Any
 
 from opentrail.core.errors import ConfigError, JournalError, StorageError
 from opentrail.core.events import ACTIVITY
-from opentrail.core.recording.rules import RecordRules
 from opentrail.delivery.courier import Courier, Delivery
 from opentrail.delivery.follower import LogFileFollower
 from opentrail.delivery.worker import DeliveryWorker, Rounds
@@ -23,37 +22,23 @@ from opentrail.journal.group_commit import GroupCommit
 from opentrail.keys.rsa_files import RsaKeyFiles
 from opentrail.server.account_desk import AccountDesk
 from opentrail.server.authentication import Authenticator
-from opentrail.server.authorisation import Authoriser, check_session_policy
 from opentrail.server.call_records import CallRecords
 from opentrail.server.call_threads import CallThreads
-from opentrail.server.caller_policies import CallerPolicies
-from opentrail.server.catalog import BotocoreCatalog
 from opentrail.server.config import Settings
 from opentrail.server.control import Command
 from opentrail.server.decision_log import DecisionLog
+from opentrail.server.endpoint import Endpoint, build_endpoint
 from opentrail.server.forwarding import ForwardingDeps
 from opentrail.server.front_door import FrontDoor
 from opentrail.server.identifiers import Identifiers
 from opentrail.server.installation import Installation, Wakeup, open_installation
 from opentrail.server.memberships import Memberships
 from opentrail.server.metrics import Metrics, Reading
-from opentrail.server.openid_keys import OpenIdKeys
 from opentrail.server.recorder import Recorder, recover
-from opentrail.server.recording_rules import load_rules
-from opentrail.server.service_calls import LogBucket, ServiceCaller
-from opentrail.server.service_table import REQUEST_KEYS, SERVICES
+from opentrail.server.service_table import SERVICES
 from opentrail.server.upstream_callers import Strangers
 from opentrail.server.upstreams import Forwarder, answered_services, own_services
-from opentrail.services.base import Service
-from opentrail.services.cloudtrail import CloudTrailDeps
-from opentrail.services.cloudtrail_data import CloudTrailDataDeps
-from opentrail.services.iam import IamDeps
-from opentrail.services.iam.account_state import AccountState
-from opentrail.services.organizations import OrganizationsDeps
-from opentrail.services.s3 import S3Deps
-from opentrail.services.sts import StsDeps
 from opentrail.state.deliveries import Channel, Deliveries
-from opentrail.state.principal_names import PrincipalNames
 
 log = logging.getLogger("opentrail.runtime")
 
@@ -136,7 +121,7 @@ def open_runtime(settings: Settings, clock: Callable[[], datetime] = utc_now) ->
     Raises ``ConfigError``, also where another process has the folder, and ``StorageError``.
     """
     with open_installation(settings, clock) as installation:
-        endpoint = _build_endpoint(installation, clock)
+        endpoint = build_endpoint(installation, clock)
         worker = _build_worker(installation, endpoint, clock)
         threads = CallThreads(CALL_THREADS)
         try:
@@ -160,119 +145,6 @@ def open_runtime(settings: Settings, clock: Callable[[], datetime] = utc_now) ->
             )
         finally:
             threads.close()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Endpoint:
-    """The services and what calls to them share, whoever makes them."""
-
-    catalog: BotocoreCatalog
-    services: Mapping[str, Service[Any]]
-    authoriser: Authoriser
-    recorder: Recorder
-    rules: RecordRules
-    log_bucket: LogBucket
-
-
-def _build_endpoint(installation: Installation, clock: Callable[[], datetime]) -> Endpoint:
-    settings, identities, trails = installation.settings, installation.identities, installation.trails
-    recorder = Recorder(
-        installation.commit,
-        refuse=settings.on_journal_failure == "refuse",
-        generation=lambda: trails.generation,
-        organization_of=Memberships(installation.organizations).organization_of,
-    )
-    catalog = BotocoreCatalog()
-    rules = load_rules(settings.record_rules)
-    authoriser = _build_authoriser(installation, clock)
-    services: dict[str, Service[Any]] = {}  # filled below: CloudTrail calls S3 through it
-    caller = ServiceCaller(
-        catalog=catalog,
-        services=services,
-        authoriser=authoriser,
-        recorder=recorder,
-        rules=rules,
-        identifiers=Identifiers(),
-        clock=clock,
-        host=lambda: f"{settings.host}:{settings.port}",
-    )
-    log_bucket = LogBucket(caller=caller, buckets=installation.buckets, authoriser=authoriser)
-    names = PrincipalNames(identities=identities)
-    deps = {
-        "s3": S3Deps(
-            store=installation.store,
-            buckets=installation.buckets,
-            authorise=authoriser.refusal,
-            unique_id_of=names.unique_id_of,
-            arn_of=names.arn_of,
-        ),
-        "iam": IamDeps(
-            accounts=installation.accounts,
-            identities=identities,
-            random_bytes=os.urandom,
-            account=AccountState(
-                settings=installation.account_settings,
-                credential_reports=installation.credential_reports,
-                service_control=installation.organizations.service_control,
-                membership=installation.organizations.membership,
-            ),
-        ),
-        "organizations": OrganizationsDeps(
-            organizations=installation.organizations,
-            accounts=installation.accounts,
-            identities=identities,
-            random_bytes=os.urandom,
-        ),
-        "sts": StsDeps(
-            identities=identities,
-            providers=installation.oidc_providers,
-            tokens=installation.session_tokens,
-            issuer_keys=OpenIdKeys(time.monotonic),
-            random_bytes=os.urandom,
-            check_policy=check_session_policy,
-            open_message=installation.messages.open,
-        ),
-        "cloudtrail": CloudTrailDeps(
-            trails=trails,
-            deliveries=installation.deliveries,
-            organizations=installation.organizations,
-            check_bucket=log_bucket.check,
-            public_keys=installation.keys.public_keys,
-            authorise=authoriser.refusal,
-            channels=installation.channels,
-            accepted=installation.accepted_events,
-            unique_id_of=names.unique_id_of,
-            arn_of=names.arn_of,
-        ),
-        "cloudtrail-data": CloudTrailDataDeps(
-            channels=installation.channels,
-            accepted=installation.accepted_events,
-            record_events=recorder.record_all_now,
-        ),
-    }
-    for name, operations in SERVICES.items():
-        services[name] = Service(name=name, operations=operations, deps=deps[name])
-    return Endpoint(
-        catalog=catalog, services=services, authoriser=authoriser, recorder=recorder, rules=rules, log_bucket=log_bucket
-    )
-
-
-def _build_authoriser(installation: Installation, clock: Callable[[], datetime]) -> Authoriser:
-    identities, organizations = installation.identities, installation.organizations
-    callers = CallerPolicies(
-        grants=identities.grants,
-        known_grants=identities.known_grants,
-        policy_text=identities.policy_text,
-        service_control=organizations.service_control,
-        membership=organizations.membership,
-    )
-    return Authoriser(
-        callers=callers,
-        clock=clock,
-        request_keys=REQUEST_KEYS,
-        seal=installation.messages.seal,
-        note=installation.decisions.note,
-    )
 
 
 def _build_worker(installation: Installation, endpoint: Endpoint, clock: Callable[[], datetime]) -> DeliveryWorker:
