@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,54 @@ def test_a_call_in_flight_keeps_the_chain_of_an_account_that_leaves_its_organiza
     generation = room.trails.generation
     room.deliver()
     assert room.trails.generation == generation, "made once"
+
+
+def test_digests_of_an_earlier_chain_come_before_those_of_a_later_one(room: FollowerRoom) -> None:
+    """The trail stops and starts before anything is delivered, and the server is away for hours then."""
+    room.record(ACCOUNT)
+    room.change(is_logging=False)
+    room.change()
+    room.record(ACCOUNT)
+    room.deliver(3 * 3600 + 5)
+    room.deliver(3600)
+    check_order(room)
+    assert sum(len(digest["logFiles"]) for digest in room.digests(ACCOUNT)) == 2
+
+
+def test_a_call_in_flight_keeps_the_digests_of_the_next_chain_back(room: FollowerRoom) -> None:
+    """Its record belongs to the chain before, whose last digest must name its file and come first."""
+    room.record(ACCOUNT)
+    began = room.trails.generation
+    room.change(is_logging=False)
+    room.change()
+    room.record(ACCOUNT)
+    for _ in range(3):
+        room.deliver(3600, oldest_generation=began)
+    room.record(ACCOUNT, before=began)
+    for _ in range(3):
+        room.deliver(3600)
+    check_order(room)
+    assert sum(len(digest["logFiles"]) for digest in room.digests(ACCOUNT)) == 3
+
+
+def test_a_chain_ends_under_load(room: FollowerRoom) -> None:
+    """There is always something in the journal that is not taken yet."""
+    room.record(ACCOUNT)
+    room.change(is_logging=False)
+    room.change()
+    room.close_windows()
+    room.take()
+    room.record(ACCOUNT)
+    room.close_windows()
+    assert [chain.key.chain for chain in room.ledger.chains()] == [room.trails.generation]
+
+
+def check_order(room: FollowerRoom) -> None:
+    """Each digest starts a chain or names the one before it in the order of names, by which everybody reads them."""
+    digests = dict(sorted(room.staged("digest").items()))
+    for (before, after), digest in zip(pairwise((None, *digests)), digests.values(), strict=True):
+        assert digest["previousDigestS3Object"] in (None, before), after
+    assert [digest["previousDigestS3Object"] for digest in digests.values()].count(None) == 2
 
 
 def test_who_comes_back_before_the_chain_is_over_goes_on_with_it(room: FollowerRoom) -> None:

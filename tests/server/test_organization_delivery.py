@@ -6,12 +6,11 @@ import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from opentrail.core.findings import Severity
-from opentrail.core.layout import Folder, TrailFolder, parse_log_key
+from opentrail.core.findings import FindingCode
+from opentrail.core.layout import parse_log_key
 from opentrail.core.policy.log_bucket_policy import RecordedOrganization, log_bucket_policy
 from opentrail.core.public_keys import PublicKey
 from opentrail.stores.memory import MemoryStore
@@ -26,7 +25,7 @@ from opentrail.testing.company import (
     make_organization,
 )
 from opentrail.testing.live_server import HOME, LiveServer
-from opentrail.verification.one_chain import validate_chain
+from opentrail.testing.verified_bucket import VerifiedBucket, verify_bucket
 
 BUCKET = "company-logs"
 
@@ -106,8 +105,8 @@ def company(tmp_path: Path) -> Iterator[Company]:
         server.end()
 
 
-def findings(company: Company, tenant: Tenant, region: str = HOME) -> list[Any]:
-    """What our own validation says of the account's files."""
+def verify(company: Company) -> VerifiedBucket:
+    """What `opentrail verify` says of all that lies in the bucket."""
     s3, store = company.archive.client("s3"), MemoryStore()
     for page in s3.get_paginator("list_objects_v2").paginate(Bucket=BUCKET):
         for item in page.get("Contents", []):
@@ -115,9 +114,12 @@ def findings(company: Company, tenant: Tenant, region: str = HOME) -> list[Any]:
             metadata = {f"x-amz-meta-{name}": value for name, value in found["Metadata"].items()}
             store.put(item["Key"], found["Body"].read(), metadata)
     now = datetime.now(UTC)
-    listed = tenant.client("cloudtrail", region).list_public_keys(
-        StartTime=now - timedelta(days=1), EndTime=now + timedelta(days=1)
-    )
+    span = {"StartTime": now - timedelta(days=1), "EndTime": now + timedelta(days=1)}
+    listed = [
+        item
+        for region in (HOME, "us-east-1")
+        for item in company.management.client("cloudtrail", region).list_public_keys(**span)["PublicKeyList"]
+    ]
     keys = [
         PublicKey(
             value=item["Value"],
@@ -125,11 +127,9 @@ def findings(company: Company, tenant: Tenant, region: str = HOME) -> list[Any]:
             validity_start=item["ValidityStartTime"],
             validity_end=item["ValidityEndTime"],
         )
-        for item in listed["PublicKeyList"]
+        for item in listed
     ]
-    folder = Folder(organization_id=company.organization_id, account_id=tenant.account_id, region=region)
-    trail = TrailFolder(folder=folder, trail_name="company", home_region=HOME)
-    return list(validate_chain(store, trail, bucket=BUCKET, public_keys=keys))
+    return verify_bucket(store, keys, bucket=BUCKET)
 
 
 def test_every_account_s_calls_are_delivered_and_valid(company: Company) -> None:
@@ -152,9 +152,11 @@ def test_every_account_s_calls_are_delivered_and_valid(company: Company) -> None
         told = company.judge(tenant, aws)
         assert "2/2 digest files valid" in told, told
         assert "log files valid" in told
-        worst = {Severity.ERROR, Severity.WARNING}
-        for region in (HOME, *(["us-east-1"] if tenant is company.alpha else [])):
-            assert [each for each in findings(company, tenant, region) if each.severity in worst] == []
+    verified = verify(company)
+    assert (verified.result.exit_code, verified.objections()) == (0, [])
+    chains = {(chain.trail.folder.account_id, chain.trail.folder.region) for chain in verified.result.chains}
+    members = (company.management, company.alpha, company.beta)
+    assert chains == {*((tenant.account_id, HOME) for tenant in members), (company.alpha.account_id, "us-east-1")}
 
 
 def test_membership_counts_from_the_call_on(company: Company) -> None:
@@ -176,10 +178,10 @@ def test_membership_counts_from_the_call_on(company: Company) -> None:
     assert company.calls_of(company.beta)[-1] == "ListPublicKeys"
     assert company.calls_of(company.alpha)[-1] == "LeaveOrganization", "and the one that leaves"
     company.deliver()
-    for tenant in (company.alpha, company.beta):
-        codes = [each.code.value for each in findings(company, tenant)]
-        assert codes.count("chain-started") == 1
-        assert [each for each in findings(company, tenant) if each.severity is Severity.ERROR] == []
+    verified = verify(company)
+    assert (verified.result.exit_code, verified.objections()) == (0, [])
+    starts = [finding.code for _, finding in verified.told].count(FindingCode.CHAIN_STARTED)
+    assert starts == len(verified.result.chains)
 
 
 def test_a_delegated_administrator_runs_the_trail(company: Company) -> None:
@@ -197,6 +199,10 @@ def test_a_delegated_administrator_runs_the_trail(company: Company) -> None:
     assert "ListPublicKeys" not in company.calls_of(company.beta)
     status = cloudtrail.get_trail_status(Name=company.arn)
     assert status["LatestDeliveryAttemptSucceeded"]
+    company.deliver()
+    verified = verify(company)
+    assert verified.result.exit_code == 0
+    assert [finding.code for finding in verified.objections()] == [FindingCode.LOGGING_STOPPED]
 
 
 def test_without_trusted_access_no_trail_is_the_organization_s(company: Company) -> None:
@@ -216,6 +222,8 @@ def test_without_trusted_access_no_trail_is_the_organization_s(company: Company)
     assert company.calls_of(alpha) == ["ListTrails"]
     plain = fetch_records(company.archive, BUCKET, f"AWSLogs/{management.account_id}/")
     assert "UpdateTrail" in [record["eventName"] for _, record in plain], "the trail has it as it was before"
+    verified = verify(company)
+    assert (verified.result.exit_code, verified.objections()) == (0, [])
 
 
 def test_a_trail_outlives_its_organization_as_a_plain_one(company: Company) -> None:
@@ -233,3 +241,5 @@ def test_a_trail_outlives_its_organization_as_a_plain_one(company: Company) -> N
         company.archive, BUCKET, f"AWSLogs/{company.management.account_id}/")]  # fmt: skip
     assert "ListTrails" in plain
     assert "DeleteOrganization" in company.calls_of(company.management)
+    verified = verify(company)
+    assert (verified.result.exit_code, verified.objections()) == (0, [])

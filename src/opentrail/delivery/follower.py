@@ -66,6 +66,8 @@ class LogFileFollower:
         self._random_bytes = random_bytes
         self._digest_interval_seconds = digest_interval_seconds
         self._members = members
+        self._settled = -1  # no event that is not taken names an earlier generation ...
+        self._awaited = -1, 0  # ... than this one, when that position is taken
         self._left: dict[tuple[str, str], int] = {}  # trail and account that left it: the generation since when
 
     def find_place(self) -> None:
@@ -114,9 +116,10 @@ class LogFileFollower:
     def close_windows(self, now: datetime, *, oldest_generation: int, all_windows: bool = False) -> int:
         """Stage the digests that are due (``all_windows``: one for each chain now), end chains that are over.
 
-        A chain is over when its trail no longer records it (or no longer that account, which left the organization),
-        all that is durable is taken, and nothing is in flight that began before: an event that is still to come names
-        ``oldest_generation`` or a later one.  Returns how many digests were staged.  Raises ``StorageError``.
+        An event that is still to come into the journal names ``oldest_generation`` or a later one.  A chain is over
+        when its trail no longer records it (or no longer that account, which left the organization), and no event that
+        is not taken can belong to it.  Until then the trail's next chain has no digests: who reads them goes by their
+        names, and so theirs must follow.  Returns how many digests were staged.  Raises ``StorageError``.
 
         Who joins or leaves an organization changes no trail, so the first round that misses an account makes a
         generation: when nothing older is in flight, no call can name the organization for it any more.
@@ -127,24 +130,29 @@ class LogFileFollower:
         with self._ledger.transaction() as transaction:
             before = cursor = transaction.cursor(FOLLOWER)
             stamp = max(int(now.timestamp()), cursor.high_water)
-            caught_up = oldest_generation >= generation and cursor.position >= self._journal.end
+            settled = self._settle(cursor, oldest_generation)
             accounts = {arn: self._accounts_of(revision.trail) for arn, revision in current.items()}
             chains = transaction.chains()
             if self._open_home_chains(transaction, current, accounts, {chain.key for chain in chains}, stamp):
                 chains = transaction.chains()
             left = self._leave(chains, current, accounts, now)
-            for chain in chains:
-                key = chain.key
+            going_on: set[ChainKey] = set()  # as they would be called whatever their number
+            for chain in sorted(chains, key=lambda each: each.key.chain):
+                key, place = chain.key, replace(chain.key, chain=0)
+                is_first = place not in going_on and (chain.digest_end is not None or settled >= key.chain)
                 revision = current.get(key.trail_arn)
                 is_recorded = revision is not None and revision.chain == key.chain
                 if revision is not None and is_recorded and key.account_id in accounts[key.trail_arn]:
-                    going_on = self._redirect(transaction, chain, revision)
-                    staged += self._stage_digests(transaction, going_on, stamp, one_more=all_windows)
-                    continue
-                is_over = caught_up and left.get((key.trail_arn, key.account_id), 0) <= oldest_generation
+                    chain = self._redirect(transaction, chain, revision)  # noqa: PLW2901  the same one
+                    is_over = False
+                else:
+                    is_over = is_first and settled >= max(generation, left.get((key.trail_arn, key.account_id), 0))
                 if is_over:  # nothing more can come: what rode along goes out, and the last digest names it
                     cursor = self._stage_deferred(transaction, chain, cursor, stamp)
-                staged += self._stage_digests(transaction, chain, stamp, one_more=is_over or all_windows)
+                else:
+                    going_on.add(place)
+                if is_first:
+                    staged += self._stage_digests(transaction, chain, stamp, one_more=is_over or all_windows)
                 if is_over:
                     transaction.end_chain(chain)
             if staged or cursor != before:
@@ -249,7 +257,9 @@ class LogFileFollower:
         """Stage the digests of a chain that are due (``one_more``: and one that ends now); returns how many."""
         if not chain.validated:
             return 0
-        ends = due_ends(chain, stamp, self._digest_interval_seconds) + [stamp] * one_more
+        newest = transaction.newest_digest_end(chain.key)  # of an earlier chain, if this one has none
+        ends = [end for end in due_ends(chain, stamp, self._digest_interval_seconds) if end > newest]
+        ends += [stamp] * one_more
         for end in ends:
             chain = self._stage_digest(transaction, chain, end)
         return len(ends)
@@ -263,6 +273,19 @@ class LogFileFollower:
         transaction.stage(chain, item)
         transaction.advance_chain(chain, digest_end=end, head=head)
         return replace(chain, digest_end=end, head=head)
+
+    def _settle(self, cursor: Cursor, oldest_generation: int) -> int:
+        """The oldest generation that an event which is not taken may name, as far as that can be told.
+
+        There may always be something in the journal that is not taken: what was its end at some call will be.
+        """
+        generation, end = self._awaited
+        if cursor.position >= end:
+            self._settled = max(self._settled, generation)
+            self._awaited = oldest_generation, self._journal.end
+            if cursor.position >= self._journal.end:
+                self._settled = max(self._settled, oldest_generation)
+        return self._settled
 
     def _open_chain(self, transaction: Transaction, group: Group, stamp: int) -> Chain:
         key = group.key
