@@ -9,12 +9,14 @@ import zlib
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from opentrail.core.copied_signatures import CopiedSignatures
 from opentrail.core.digests import (
     MAX_DIGEST_BYTES,
     DigestedLogFile,
@@ -199,6 +201,23 @@ def test_a_crowd_of_log_files_in_a_digest_that_nobody_signed_are_not_kept(trail:
         }
 
     assert _peak(validate) < 32 * MEGABYTE
+
+
+def test_large_digests_that_a_copy_cannot_prove_are_not_held_together(trail: SampleTrail) -> None:
+    """Each contradicts the one before it, so that none is decided; a digest names 47,000 log files at most."""
+    (public_key, *_) = trail.public_keys()
+    members = _read(trail, trail.objects[trail.full_digest(1)][0]).digest
+    assert members is not None
+    link = PreviousDigest(bucket=BUCKET, key="", hash_value="0" * 64, signature="00" * 256)
+    signatures = CopiedSignatures()
+    held = 0
+    for before, text in pairwise(trail.digests[:12]):
+        digest = replace(members, key=text, previous=replace(link, key=before), log_files=(LOG,) * 41_000)
+        reading = DigestReading(key=parse_digest_key(text), text=text, digest=digest, public_key=public_key)
+        settled = list(signatures.receive(reading))
+        assert {each.code for one in settled for each in one.findings} <= {FindingCode.DIGEST_SIGNATURE_DISPUTED}
+        held += 1 - len(settled)
+        assert held == 1
 
 
 @pytest.mark.parametrize(

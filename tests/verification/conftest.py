@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from opentrail.core.public_keys import encode_public_keys
 from opentrail.keys.rsa_files import RsaKeyFiles
 from opentrail.stores.local import LocalStore
 from opentrail.testing.sample_trail import Objects, SampleTrail, build_sample_trail
@@ -15,6 +16,14 @@ from opentrail.testing.sample_trail import Objects, SampleTrail, build_sample_tr
 @pytest.fixture(scope="session")
 def trail(tmp_path_factory: pytest.TempPathFactory) -> SampleTrail:
     return build_sample_trail(RsaKeyFiles(tmp_path_factory.mktemp("keys")))
+
+
+@pytest.fixture
+def keys(trail: SampleTrail, tmp_path: Path) -> Path:
+    """A file with the trail's public keys."""
+    path = tmp_path / "keys.json"
+    path.write_bytes(encode_public_keys(trail.public_keys()))
+    return path
 
 
 @pytest.fixture

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +22,10 @@ from opentrail.verification.copied_source import CopiedSource
 from opentrail.verification.engine import Verification, VerificationStopped
 from opentrail.verification.folder_source import FolderSource
 from opentrail.verification.log_file_checks import files_in_batch
+from opentrail.verification.object_verdicts import ObjectKind, ObjectVerdict, counted_verdicts
 from opentrail.verification.one_chain import validate_chain
 from opentrail.verification.request import VerifyRequest
-from opentrail.verification.result import Verdict, VerifyResult
+from opentrail.verification.result import ObjectCounts, Verdict, VerifyResult
 from opentrail.verification.source import TrailSource
 from opentrail.verification.store_source import StoreSource
 
@@ -38,6 +41,8 @@ class Run:
     ) -> None:
         self.found: list[Finding] = []
         self.chains: set[TrailFolder | None] = set()
+        self.objects: list[tuple[TrailFolder, ObjectKind, str, ObjectVerdict]] = []
+        self.before: list[tuple[TrailFolder, ObjectCounts, ObjectCounts]] = []
         self.stop_after = -1
         self.verification = Verification(
             source,
@@ -47,7 +52,21 @@ class Run:
             checked_at=NOW,
             clock=time.monotonic,
             resumed=resumed,
+            objects=self,
         )
+
+    def add_object(self, trail: TrailFolder, kind: ObjectKind, key: str, verdict: ObjectVerdict) -> None:
+        self.objects.append((trail, kind, key, verdict))
+
+    def add_checked_before(self, trail: TrailFolder, digests: ObjectCounts, log_files: ObjectCounts) -> None:
+        self.before.append((trail, digests, log_files))
+
+    def told(self, trail: TrailFolder, kind: ObjectKind) -> ObjectCounts:
+        """What the lines of a chain add up to, with those of a run before."""
+        verdicts = [each[3] for each in self.objects if each[:2] == (trail, kind)]
+        before = [(digests, files) for of, digests, files in self.before if of == trail]
+        counts = [digests if kind is ObjectKind.DIGEST else files for digests, files in before]
+        return sum(counts, counted_verdicts(len(verdicts), verdicts))
 
     def _add(self, chain: TrailFolder | None, finding: Finding) -> None:
         self.found.append(finding)
@@ -59,8 +78,14 @@ class Run:
         return self.verification.run()
 
 
-def memory(objects: Objects, *, reads_at_once: int = 1) -> StoreSource:
-    return StoreSource(lambda: store_of(objects), name="memory", bucket=BUCKET, reads_at_once=reads_at_once)
+def memory(objects: Objects, *, reads_at_once: int = 1, keeps_metadata: bool = True) -> StoreSource:
+    return StoreSource(
+        lambda: store_of(objects),
+        name="memory",
+        bucket=BUCKET,
+        reads_at_once=reads_at_once,
+        keeps_metadata=keeps_metadata,
+    )
 
 
 def plain(trail: SampleTrail, objects: Objects) -> list[Finding]:
@@ -100,6 +125,40 @@ def test_processes_find_what_one_process_finds(trail: SampleTrail, monkeypatch: 
         assert alone.found == together.found, "in the same order, too"
         assert one.chains == two.chains
         assert one.findings == two.findings
+
+
+def _without_metadata(objects: Objects) -> Objects:
+    return {key: (data, {}) for key, (data, _) in objects.items()}
+
+
+@pytest.mark.parametrize("first", range(0, len(MATRIX), KINDS_AT_ONCE))
+@pytest.mark.parametrize("is_kept", [True, False])
+def test_the_verdicts_on_objects_add_up_to_the_counts(
+    trail: SampleTrail, monkeypatch: pytest.MonkeyPatch, first: int, is_kept: bool
+) -> None:
+    monkeypatch.setattr("opentrail.verification.worker_processes._SMALL", 0)
+    touched = touch(trail, *sorted(MATRIX)[first : first + KINDS_AT_ONCE], seed=first + 7).objects
+    source = partial(memory, touched if is_kept else _without_metadata(touched), keeps_metadata=is_kept)
+    runs = [Run(source(reads_at_once=reads), trail, jobs=jobs) for reads, jobs in ((1, 1), (1, 2), (4, 1))]
+    for run in runs:
+        for chain in run.run().chains:
+            assert run.told(chain.trail, ObjectKind.DIGEST) == chain.digests
+            assert run.told(chain.trail, ObjectKind.LOG_FILE) == chain.log_files
+            assert sum(signed.digests for signed in chain.signed_by) == chain.digests.valid
+            assert {signed.fingerprint for signed in chain.signed_by} <= {
+                key.fingerprint for key in trail.public_keys()
+            }
+        assert run.objects == runs[0].objects, "in the same order, too"
+
+
+def test_verdicts_come_in_the_order_of_the_walk_and_a_digest_behind_its_log_files(trail: SampleTrail) -> None:
+    run = Run(memory(trail.objects), trail, jobs=1)
+    run.run()
+    told = [key for _, _, key, _ in run.objects]
+    ordinary = [key for key in told if key in trail.digests]
+    assert ordinary == sorted(ordinary)
+    for digest, files in trail.files.items():
+        assert all(told.index(file) < told.index(digest) for file in files)
 
 
 def test_a_batch_is_of_many_small_log_files_or_of_one_large_one() -> None:
@@ -154,6 +213,29 @@ def test_a_copy_elsewhere_is_checked_under_the_names_it_was_delivered_under(
     assert list(source.list_keys("zoo/")) == []
 
 
+@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("reads_at_once", [1, 4])
+def test_a_listener_that_fails_ends_the_run(trail: SampleTrail, jobs: int, reads_at_once: int) -> None:
+    """Whoever read the output went away: it is noticed in whichever thread a log file's check ended."""
+    run = Run(memory(trail.objects, reads_at_once=reads_at_once), trail, jobs=jobs)
+    outcome: list[BaseException] = []
+
+    def fail(_trail: TrailFolder, kind: ObjectKind, *_: object) -> None:
+        if kind is ObjectKind.LOG_FILE:
+            raise BrokenPipeError
+
+    def work() -> None:
+        with pytest.raises(BrokenPipeError) as raised:
+            run.run()
+        outcome.append(raised.value)
+
+    run.add_object = fail  # type: ignore[method-assign, assignment]  # a listener, too
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(20)
+    assert outcome, "it hangs"
+
+
 @pytest.mark.parametrize("stop_after", [1, 4, 9])
 def test_a_run_that_goes_on_ends_as_one_that_was_never_stopped(
     trail: SampleTrail, monkeypatch: pytest.MonkeyPatch, stop_after: int
@@ -176,6 +258,13 @@ def test_a_run_that_goes_on_ends_as_one_that_was_never_stopped(
     assert again.found == whole.found
     assert result.chains == expected.chains
     assert result.findings == expected.findings
+    assert len(again.before) == len(checkpoint.finished) + len(checkpoint.partial)
+    for chain in result.chains:
+        assert again.told(chain.trail, ObjectKind.DIGEST) == chain.digests
+        assert again.told(chain.trail, ObjectKind.LOG_FILE) == chain.log_files
+        before = [log_files.total for of, _, log_files in again.before if of == chain.trail]
+        told_then = [each for each in stopped.objects if each[:2] == (chain.trail, ObjectKind.LOG_FILE)]
+        assert sum(before) == len(told_then), "not one is told by neither"
 
 
 def test_a_chain_that_changed_meanwhile_is_begun_anew(trail: SampleTrail, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,6 +21,7 @@ from opentrail.cli.verify import open_named_source, request_of
 from opentrail.cli.verify_options import SOURCE_OPTIONS, VERIFY_OPTIONS, read_options
 from opentrail.core.public_keys import encode_public_keys
 from opentrail.keys.rsa_files import RsaKeyFiles
+from opentrail.testing.aws_cli import judge_environment
 from opentrail.testing.static_bucket import bucket_of_folder, serving
 from opentrail.testing.trail_generator import GeneratedTrail, LocalFolder, TrailPlan, generate_trail
 
@@ -138,18 +139,6 @@ def test_what_cannot_be_made_is_refused_and_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def _environment(url: str) -> dict[str, str]:
-    return {
-        "PATH": os.environ["PATH"],
-        "AWS_ENDPOINT_URL": url,
-        "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
-        "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
-        "AWS_DEFAULT_REGION": "eu-west-1",
-        "AWS_CONFIG_FILE": os.devnull,
-        "AWS_EC2_METADATA_DISABLED": "true",
-    }
-
-
 def test_a_bucket_makes_the_bundle_that_its_folder_makes(
     words: list[str], trail: GeneratedTrail, folder: Path, tmp_path: Path
 ) -> None:
@@ -157,7 +146,14 @@ def test_a_bucket_makes_the_bundle_that_its_folder_makes(
     bucket = bucket_of_folder(folder / "bucket", PLAN.bucket, trail.all_public_keys())
     with serving(bucket) as url:
         command = [OPENTRAIL, "evidence", f"s3://{PLAN.bucket}", *words[2:-1], str(tmp_path / "s3.zip")]
-        done = subprocess.run(command, env=_environment(url), capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(
+            command,
+            env=judge_environment("eu-west-1") | {"AWS_ENDPOINT_URL": url},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
     assert done.returncode == 0, done.stderr
     with zipfile.ZipFile(tmp_path / "case.zip") as one, zipfile.ZipFile(tmp_path / "s3.zip") as other:
         assert one.namelist() == other.namelist()
@@ -173,7 +169,9 @@ def test_interrupted_it_leaves_nothing(
     bucket = bucket_of_folder(folder / "bucket", PLAN.bucket, trail.all_public_keys())
     with serving(bucket, delay_seconds=0.3) as url:
         command = [OPENTRAIL, "evidence", f"s3://{PLAN.bucket}", *words[2:]]
-        running = subprocess.Popen(command, env=_environment(url), stderr=subprocess.DEVNULL)
+        running = subprocess.Popen(
+            command, env=judge_environment("eu-west-1") | {"AWS_ENDPOINT_URL": url}, stderr=subprocess.DEVNULL
+        )
         for _ in range(1000):
             if list(tmp_path.iterdir()):
                 break
@@ -242,10 +240,7 @@ def test_what_is_too_large_is_found_wrong_in_the_bundle_as_it_is_at_the_source(
         assert [line["leftOut"] for line in lines if "leftOut" in line] == [chain.digests[1]]
         report = json.loads(archive.read("report.json"))
     assert any(chain.digests[1] in note and "first 17825792 bytes" in note for note in report["notes"])
-    without = [
-        {name: value for name, value in finding.items() if name not in {"type", "chain"}} for finding in findings
-    ]
-    assert report["findings"] == without
+    assert report["findings"] == [{name: finding[name] for name in finding if name != "type"} for finding in findings]
     assert report["result"]["chains"] == result["chains"]
     assert report["result"]["verdict"] == result["verdict"] == "tampered"
 

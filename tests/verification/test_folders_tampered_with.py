@@ -16,18 +16,10 @@ from typing import Any
 import pytest
 
 from opentrail.cli.main import main
-from opentrail.core.public_keys import encode_public_keys
 from opentrail.testing.sample_trail import Objects, SampleTrail
 
 Lay = Callable[[Objects], Path]
 ACCOUNT = "111122223333"
-
-
-@pytest.fixture
-def keys(trail: SampleTrail, tmp_path: Path) -> Path:
-    path = tmp_path / "keys.json"
-    path.write_bytes(encode_public_keys(trail.public_keys()))
-    return path
 
 
 def _verify(folder: Path, keys: Path, *further: str) -> tuple[int, list[dict[str, Any]], str]:
@@ -123,6 +115,24 @@ def test_the_newest_digests_of_a_copy_cannot_be_rewritten(
     assert disputed <= {trail.digests[-count - 1], *edited} if count < len(trail.digests) else set(edited)
     assert len(disputed) >= count - 2
     assert lines[-1]["chains"][0]["digests"]["unchecked"] >= count
+
+
+@pytest.mark.parametrize("is_plain", [False, True], ids=["store", "copy"])
+def test_digests_of_another_bucket_before_the_good_ones_accuse_none_of_these(
+    trail: SampleTrail, lay: Lay, tmp_path: Path, keys: Path, *, is_plain: bool
+) -> None:
+    """Nobody says what the bucket was called: a proven digest does, wherever it is."""
+    members = {key: json.loads(gzip.decompress(trail.objects[key][0])) for key in trail.digests[:12]}
+    forged = {
+        key: gzip.compress(json.dumps({**each, "digestS3Bucket": "forged"}).encode()) for key, each in members.items()
+    }
+    if is_plain:
+        folder = _copy(trail, tmp_path, forged)
+    else:
+        folder = lay({**trail.objects, **{key: (data, trail.objects[key][1]) for key, data in forged.items()}})
+        folder = folder.rename(folder.with_name("a-name-of-its-own"))
+    status, lines, _ = _verify(folder, keys)
+    assert (status, _accused(lines)) == (1, {("digest-foreign", key) for key in forged})
 
 
 def test_a_copy_of_which_no_digest_can_be_proven_is_not_checked(trail: SampleTrail, tmp_path: Path, keys: Path) -> None:

@@ -26,7 +26,7 @@ from opentrail.verification.finding_log import MOST_SHOWN, FindingLog
 from opentrail.verification.report import write_report
 from opentrail.verification.report_html import html_report
 from opentrail.verification.request import VerifyRequest
-from opentrail.verification.result import ChainSummary, ObjectCounts, Span, VerifyResult
+from opentrail.verification.result import ChainSummary, ObjectCounts, SignedDigests, Span, VerifyResult
 from opentrail.verification.subject import ReportContext, Subject
 from opentrail.verification.timeline import Mark, Unit, rows_of, unit_for
 
@@ -77,6 +77,24 @@ CONTEXT = ReportContext(
     subject=SUBJECT,
     commands=["opentrail verify 's3://trail-bucket' --public-keys keys.json"],
 )
+
+
+def test_findings_say_their_chain_and_keys_what_they_signed(log: FindingLog, tmp_path: Path) -> None:
+    log.add(TRAIL, found(FindingCode.LOG_FILE_CHANGED, "a", "was changed"))
+    log.add(None, found(FindingCode.NO_DIGESTS, "b", "is not there"))
+    signed = SignedDigests(fingerprint=KEY.fingerprint, digests=1234, span=Span(start=START, end=START + 40 * HOUR))
+    chains = (_chain(signed_by=(signed,)), _chain(signed_by=(signed,)))
+    idle = replace(KEY, fingerprint="f" * 32)
+    context = replace(CONTEXT, subject=replace(SUBJECT, public_keys=[idle, KEY]))
+    write_report(tmp_path / "report.json", _result(*chains), log, context)
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert [each["chain"] and each["chain"]["trailName"] for each in report["findings"]] == [TRAIL.trail_name, None]
+    times = {"start": "2024-05-06T09:17:05Z", "end": "2024-05-08T01:17:05Z"}
+    assert report["result"]["chains"][0]["signedBy"] == [{"fingerprint": KEY.fingerprint, "digests": 1234, **times}]
+    assert [key["signed"] for key in report["publicKeys"]] == [None, {"digests": 2468, **times}]
+    page = _Page(b"".join(html_report(_result(*chains), log, context)).decode()).text
+    assert f"2,468, of{times['start']} to{times['end']}" in page
+    assert page.index(KEY.fingerprint) < page.index(idle.fingerprint), "those that signed first"
 
 
 class _Page(HTMLParser):

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from opentrail.cli.main import main
 from opentrail.core.policy.log_bucket_policy import log_bucket_policy
 from opentrail.core.public_keys import decode_public_keys, encode_public_keys
 from opentrail.keys.rsa_files import RsaKeyFiles
+from opentrail.testing.aws_cli import judge_environment
 from opentrail.testing.live_server import LiveServer
 from opentrail.testing.sample_trail import BUCKET, TRAIL, TRAIL_ARN, Objects, SampleTrail
 from opentrail.testing.static_bucket import bucket_of_folder, serving
@@ -28,13 +30,6 @@ from opentrail.testing.tamper_matrix import touch
 from opentrail.testing.trail_generator import LocalFolder, TrailPlan, generate_trail
 
 Lay = Callable[[Objects], Path]
-
-
-@pytest.fixture
-def keys(trail: SampleTrail, tmp_path: Path) -> Path:
-    path = tmp_path / "keys.json"
-    path.write_bytes(encode_public_keys(trail.public_keys()))
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -124,6 +119,7 @@ def test_json_is_a_line_for_each_finding_and_one_for_the_result(trail: SampleTra
         (("--resume-file", "/nowhere/x"), "--resume-file /nowhere/x: there is no folder"),
         (("--resume", "--resume-file", "/nowhere/x"), "--resume: /nowhere/x: No such file"),
         (("--report", "report.pdf"), "report.pdf"),
+        (("--quiet", "-v"), "--quiet and --verbose exclude each other"),
     ],
 )
 def test_what_an_option_cannot_be_is_said(
@@ -223,17 +219,7 @@ def slow_bucket(tmp_path: Path) -> Iterator[tuple[dict[str, str], Path]]:
     with serving(
         bucket_of_folder(tmp_path / "slow", "trail-bucket", generated.all_public_keys()), delay_seconds=0.1
     ) as url:
-        yield (
-            {
-                "AWS_ENDPOINT_URL": url,
-                "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
-                "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
-                "AWS_DEFAULT_REGION": "eu-west-1",
-                "AWS_CONFIG_FILE": os.devnull,
-                "AWS_EC2_METADATA_DISABLED": "true",
-            },
-            keys,
-        )
+        yield judge_environment("eu-west-1") | {"AWS_ENDPOINT_URL": url}, keys
 
 
 def test_a_terminal_shows_how_far_it_is(slow_bucket: tuple[dict[str, str], Path]) -> None:
@@ -359,7 +345,7 @@ def test_ctrl_c_leaves_a_resume_file_and_resume_ends_the_same(
 ) -> None:
     objects = touch(trail, "log_deleted", seed=4).objects
     folder = lay(objects)
-    words = [str(folder), "--public-keys", str(keys), "--json", "--jobs", "1", "--original-bucket", BUCKET]
+    words = [str(folder), "--public-keys", str(keys), "--json", "--verbose", "--jobs", "1", "--original-bucket", BUCKET]
     whole = verify(*words, cwd=tmp_path)
     slow = "import sys, time; from opentrail.verification import log_file_checks as c; check = c._check\n"
     slow += "def late(*given):\n    time.sleep(0.03); return check(*given)\n"
@@ -372,10 +358,20 @@ def test_ctrl_c_leaves_a_resume_file_and_resume_ends_the_same(
     _, stderr = process.communicate(timeout=30)
     assert process.returncode == 130, stderr
     assert b"--resume goes on" in stderr
-    assert (tmp_path / "opentrail-verify.resume").exists()
+    assert (tmp_path / "opentrail-verify.resume").stat().st_mode & 0o777 == 0o600
     again = verify(*words, "--resume", cwd=tmp_path)
     assert again.returncode == whole.returncode
-    assert _without_times(again.stdout) == _without_times(whole.stdout)
+    lines = _without_times(again.stdout)
+    per_object = {"object", "checked-before"}
+    assert [line for line in lines if line["type"] not in per_object] == [
+        line for line in _without_times(whole.stdout) if line["type"] not in per_object
+    ]
+    told = Counter(line["kind"] for line in lines if line["type"] == "object")
+    before = [line for line in lines if line["type"] == "checked-before"]
+    assert before
+    for kind, name in (("digest", "digests"), ("log-file", "logFiles")):
+        total = sum(chain[name]["total"] for chain in lines[-1]["chains"])
+        assert told[kind] + sum(line[name]["total"] for line in before) == total
     assert not (tmp_path / "opentrail-verify.resume").exists()
 
 

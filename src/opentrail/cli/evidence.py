@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from opentrail.cli.progress import packing_line, search_line, status_line, verify_line
-from opentrail.cli.signals import INTERRUPTED, terminated_like_interrupted
+from opentrail.cli.signals import INTERRUPTED, interrupted_by_signals
 from opentrail.cli.terminal import wrapped
 from opentrail.cli.verify import find_public_keys, is_bar_shown, open_named_source, request_of
 from opentrail.cli.verify_options import SOURCE_OPTIONS, VERIFY_OPTIONS, add_options, read_options
@@ -54,11 +55,14 @@ def run(arguments: argparse.Namespace) -> int:
     _check_asked(options, output, is_forced=arguments.force)
     opened = open_named_source(arguments.source, options)
     from opentrail.verification.packing import Packing, PackingState  # noqa: PLC0415  not for --help
-    from opentrail.verification.watched_source import WatchedSource  # noqa: PLC0415
+    from opentrail.verification.watched_source import WatchedSource  # noqa: PLC0415  the same
 
     source, state = WatchedSource(opened.source), PackingState()
     try:
-        with status_line(partial(_line, source, state), is_shown=is_bar_shown(options)), terminated_like_interrupted():
+        with (
+            status_line(partial(_line, source, state), is_shown=is_bar_shown(options)),
+            interrupted_by_signals() as check_signals,
+        ):
             request = request_of(options, opened)
             keys, origin = find_public_keys(options, opened, request)
             packing = Packing(
@@ -71,7 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
                 made_at=datetime.now(UTC),
                 clock=time.monotonic,
             )
-            result = _pack(packing, output, state, is_forced=arguments.force)
+            result = _pack(packing, output, state, check_signals, is_forced=arguments.force)
     except KeyboardInterrupt:
         print("opentrail evidence: interrupted; no bundle was written", file=sys.stderr)
         return INTERRUPTED
@@ -94,12 +98,16 @@ def _check_asked(options: dict[str, Any], output: Path, *, is_forced: bool) -> N
         raise ConfigError(f"{output} is there already: --force replaces it")
 
 
-def _pack(packing: Packing, output: Path, state: PackingState, *, is_forced: bool) -> VerifyResult:
+def _pack(
+    packing: Packing, output: Path, state: PackingState, check_signals: Callable[[], None], *, is_forced: bool
+) -> VerifyResult:
     from opentrail.verification.output_file import replaced  # noqa: PLC0415  not for --help
-    from opentrail.verification.packing import pack  # noqa: PLC0415
+    from opentrail.verification.packing import pack  # noqa: PLC0415  the same
 
     with replaced(output, overwrite=is_forced) as file:
-        return pack(packing, file, file.name, state)
+        result = pack(packing, file, file.name, state)
+        check_signals()
+    return result
 
 
 def _line(source: WatchedSource, state: PackingState, seconds: float) -> str:
@@ -114,8 +122,8 @@ def _line(source: WatchedSource, state: PackingState, seconds: float) -> str:
 
 def _tell(result: VerifyResult, packing: Packing, output: Path) -> None:
     from opentrail.core.events import format_time  # noqa: PLC0415  not for --help
-    from opentrail.core.findings import RULES, Concern, counted  # noqa: PLC0415
-    from opentrail.verification.output_file import sha256_of  # noqa: PLC0415
+    from opentrail.core.findings import RULES, Concern, counted  # noqa: PLC0415  the same
+    from opentrail.verification.output_file import sha256_of  # noqa: PLC0415  the same
 
     digests = sum(chain.digests.valid for chain in result.chains)
     log_files = sum(chain.log_files.valid for chain in result.chains)

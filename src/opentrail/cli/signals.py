@@ -34,16 +34,28 @@ def stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
 
 
 @contextmanager
-def terminated_like_interrupted() -> Iterator[None]:
-    """SIGTERM ends the block as Ctrl-C does: what was half written is removed."""
+def interrupted_by_signals() -> Iterator[Callable[[], None]]:
+    """Ctrl-C and SIGTERM end the block with ``KeyboardInterrupt``: what was half written is removed.
+
+    What is yielded is to be called before anything is made final: Python drops what is raised in a destructor, and an
+    interrupt that was lost so is raised then.
+    """
     owner = os.getpid()
+    is_interrupted = False
 
     def interrupt(_number: int, _frame: object) -> None:
+        nonlocal is_interrupted
         if os.getpid() == owner:
+            is_interrupted = True
             raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    def check() -> None:
+        if is_interrupted:
+            raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, interrupt) for number in _SIGNALS}
     try:
-        yield
+        yield check
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shlex
 import sys
 import time
 from collections.abc import Sequence
@@ -14,17 +13,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from opentrail.cli.progress import search_line, status_line, verify_line
-from opentrail.cli.signals import INTERRUPTED, stopped_by_signals, terminated_like_interrupted
+from opentrail.cli.resume_file import DEFAULT_NAME, leave_checkpoint, read_checkpoint
+from opentrail.cli.signals import INTERRUPTED, interrupted_by_signals, stopped_by_signals
 from opentrail.cli.terminal import printable, wrapped
 from opentrail.cli.verify_options import SOURCE_OPTIONS, VERIFY_OPTIONS, add_options, read_options
 from opentrail.core.errors import ConfigError, FormatError, StoreError
 
 if TYPE_CHECKING:  # `opentrail verify --help` must not wait for them
     from opentrail.cli.verify_output import Output
+    from opentrail.cli.verify_report import Reporter
     from opentrail.core.findings import Finding
     from opentrail.core.layout import TrailFolder
     from opentrail.core.public_keys import PublicKey
-    from opentrail.verification.checkpoint import Checkpoint
     from opentrail.verification.engine import Verification
     from opentrail.verification.opening import OpenedSource
     from opentrail.verification.request import VerifyRequest
@@ -44,8 +44,6 @@ SOURCE is s3://, gs:// or az://BUCKET[/PREFIX], a folder, or an evidence bundle.
 exit codes: 0 valid, 1 tampered or incomplete, 2 could not be checked, 130 interrupted (--resume goes on)
 """
 
-RESUME_FILE: Final = "opentrail-verify.resume"
-_MAX_RESUME_BYTES: Final = 256 * 1024 * 1024
 _LATE_KEYS: Final = timedelta(days=1)  # a digest is signed after the time that it tells of
 
 
@@ -67,15 +65,20 @@ def run(arguments: argparse.Namespace) -> int:
             keys, origin = find_public_keys(options, opened, request)
         if opened.public_keys and keys is opened.public_keys and not options["quiet"]:
             _tell_own_keys(keys)
-        return _verify(opened, options, request, keys, origin)
+        from opentrail.verification.subject import Subject  # noqa: PLC0415  not for --help
+
+        subject = Subject(source=opened.source.name, request=request, public_keys=keys, keys_origin=origin)
+        return _verify(opened, options, subject)
     finally:
         opened.source.close()
 
 
 def _check_outputs(options: dict[str, Any]) -> None:
-    """What is to be written at the end must be possible now.  Raises ``ConfigError``."""
+    """What is to be printed, and written at the end, must be possible.  Raises ``ConfigError``."""
     from opentrail.verification.output_file import check_place  # noqa: PLC0415  not for --help
 
+    if options["quiet"] and options["verbose"]:
+        raise ConfigError("--quiet and --verbose exclude each other")
     if options["report"]:
         from opentrail.verification.report import report_maker  # noqa: PLC0415  the same
 
@@ -87,7 +90,7 @@ def _check_outputs(options: dict[str, Any]) -> None:
 
 def is_bar_shown(options: dict[str, Any]) -> bool:
     """Whether to show on stderr how far the command is."""
-    is_quiet = options.get("quiet") or options.get("json")
+    is_quiet = options.get("quiet") or options.get("json") or options.get("verbose")  # the last ones print lines
     return bool(options["progress"] or (sys.stderr.isatty() and not is_quiet))
 
 
@@ -163,41 +166,45 @@ def _named_public_keys(
     given = options["public_keys"] or ""
     if opened.public_keys and not given:
         return opened.public_keys, "the evidence bundle itself: hold their fingerprints against another source"
-    from opentrail.verification.public_keys_file import (  # noqa: PLC0415  not for --help
-        FIRST_KEYS,
-        KeyQuestion,
-        ask_public_keys,
-        default_cache,
-        read_public_keys,
-    )
-
     if given and not given.startswith(("http://", "https://")):
-        try:
-            keys = read_public_keys(Path(given))
-        except ConfigError as error:
-            writers = "`opentrail keys export` and `aws cloudtrail list-public-keys` write such files"
-            raise ConfigError(f"{error}; {writers}") from None
-        if not keys:
-            raise ConfigError(f"--public-keys {given}: there is not one public key in the file")
-        return keys, f"the file {given}"
+        return _read_keys_file(given), f"the file {given}"
     if not given and "://" not in opened.source.name:
         raise ConfigError(
             "--public-keys: name a file with the public keys, which `opentrail keys export` and "
             "`aws cloudtrail list-public-keys` write, or the URL of CloudTrail's endpoint"
         )
-    from opentrail.core.validation import WITNESS_WITHIN  # noqa: PLC0415  the same
-    from opentrail.verification.discovery import find_folders  # noqa: PLC0415
+    return _ask_endpoint(given or options["endpoint_url"] or "", options, opened, request)
+
+
+def _read_keys_file(name: str) -> Sequence[PublicKey]:
+    from opentrail.verification.public_keys_file import read_public_keys  # noqa: PLC0415  not for --help
+
+    try:
+        keys = read_public_keys(Path(name))
+    except ConfigError as error:
+        writers = "`opentrail keys export` and `aws cloudtrail list-public-keys` write such files"
+        raise ConfigError(f"{error}; {writers}") from None
+    if not keys:
+        raise ConfigError(f"--public-keys {name}: there is not one public key in the file")
+    return keys
+
+
+def _ask_endpoint(
+    endpoint: str, options: dict[str, Any], opened: OpenedSource, request: VerifyRequest
+) -> tuple[Sequence[PublicKey], str]:
+    from opentrail.core.validation import WITNESS_WITHIN  # noqa: PLC0415  not for --help
+    from opentrail.verification import public_keys_file as asked  # noqa: PLC0415  the same
+    from opentrail.verification.discovery import find_folders  # noqa: PLC0415  the same
 
     now = datetime.now(UTC)
-    endpoint = given or options["endpoint_url"] or ""
-    question = KeyQuestion(
+    question = asked.KeyQuestion(
         endpoint_url=endpoint,
         profile=options["profile"] or "",
         regions=tuple(sorted({folder.region for folder in find_folders(opened.source, request)})),
-        start=request.start or FIRST_KEYS,
+        start=request.start or asked.FIRST_KEYS,
         end=min(request.end + WITNESS_WITHIN, now) if request.end else now,
     )
-    keys = ask_public_keys(question, now=now, cache=default_cache(os.environ))
+    keys = asked.ask_public_keys(question, now=now, cache=asked.default_cache(os.environ))
     named = endpoint or os.environ.get("AWS_ENDPOINT_URL_CLOUDTRAIL") or os.environ.get("AWS_ENDPOINT_URL") or "AWS"
     if question.regions and not keys:
         regions = ", ".join(question.regions)
@@ -216,36 +223,15 @@ def _tell_own_keys(keys: Sequence[PublicKey]) -> None:
         print(f"  {printable(key.fingerprint)}", file=sys.stderr)
 
 
-def _verify(
-    opened: OpenedSource, options: dict[str, Any], request: VerifyRequest, keys: Sequence[PublicKey], origin: str
-) -> int:
+def _verify(opened: OpenedSource, options: dict[str, Any], subject: Subject) -> int:
     from opentrail.cli.verify_output import HumanOutput, JsonOutput  # noqa: PLC0415  not for --help
-    from opentrail.verification.engine import Verification  # noqa: PLC0415
-    from opentrail.verification.evidence import missing_from  # noqa: PLC0415
-    from opentrail.verification.subject import Subject  # noqa: PLC0415
-    from opentrail.verification.watched_source import WatchedSource  # noqa: PLC0415
+    from opentrail.cli.verify_report import Reporter  # noqa: PLC0415  the same
+    from opentrail.verification.watched_source import WatchedSource  # noqa: PLC0415  the same
 
-    subject = Subject(source=opened.source.name, request=request, public_keys=keys, keys_origin=origin)
-    reporter = _Reporter(options["report"], opened, options) if options["report"] else None
+    reporter = Reporter(options["report"], subject, options) if options["report"] else None
     output: Output = JsonOutput(subject) if options["json"] else HumanOutput(subject, is_quiet=options["quiet"])
     source = WatchedSource(opened.source)
-
-    def on_finding(trail: TrailFolder | None, finding: Finding) -> None:
-        output.add(trail, finding)
-        if reporter is not None:
-            reporter.add(trail, finding)
-
-    verification = Verification(
-        source,
-        request,
-        keys,
-        on_finding=on_finding,
-        checked_at=datetime.now(UTC),
-        clock=time.monotonic,
-        resumed=_read_checkpoint(_resume_file(options)) if options["resume"] else None,
-        beside=chain(opened.findings, missing_from(opened.source)),
-    )
-
+    verification = _prepare(source, opened, options, subject, output=output, reporter=reporter)
     output.begin()
     result = _run(verification, source, output, options)
     if result is None:
@@ -253,14 +239,45 @@ def _verify(
     output.finish(result)
     if reporter is not None:
         try:
-            with terminated_like_interrupted():
-                reporter.write(result, subject)
+            with interrupted_by_signals():
+                reporter.write(result)
         except (StoreError, KeyboardInterrupt):
             _leave_checkpoint(verification, options, "verified, but the report was not written")
             raise
     if options["resume"]:
         _resume_file(options).unlink(missing_ok=True)
     return result.exit_code
+
+
+def _prepare(
+    source: WatchedSource,
+    opened: OpenedSource,
+    options: dict[str, Any],
+    subject: Subject,
+    *,
+    output: Output,
+    reporter: Reporter | None,
+) -> Verification:
+    """The verification whose findings go to ``output`` and ``reporter``.  Raises ``ConfigError``."""
+    from opentrail.verification.engine import Verification  # noqa: PLC0415  not for --help
+    from opentrail.verification.evidence import missing_from  # noqa: PLC0415  the same
+
+    def on_finding(trail: TrailFolder | None, finding: Finding) -> None:
+        output.add(trail, finding)
+        if reporter is not None:
+            reporter.add(trail, finding)
+
+    return Verification(
+        source,
+        subject.request,
+        subject.public_keys,
+        on_finding=on_finding,
+        checked_at=datetime.now(UTC),
+        clock=time.monotonic,
+        resumed=read_checkpoint(_resume_file(options)) if options["resume"] else None,
+        beside=chain(opened.findings, missing_from(opened.source)),
+        objects=output if options["verbose"] else None,
+    )
 
 
 def _run(
@@ -290,89 +307,9 @@ def _run(
         raise
 
 
-class _Reporter:
-    """Gathers what a report needs, and writes it."""
-
-    def __init__(self, path: Path, opened: OpenedSource, options: dict[str, Any]) -> None:
-        from opentrail.verification.finding_log import FindingLog  # noqa: PLC0415  only for a report
-
-        self._path = path
-        self._command = _command(opened, options)
-        self._files = [Path(text) for text in (opened.source.name, options["public_keys"] or "") if text]
-        self._log = FindingLog()
-
-    def add(self, trail: TrailFolder | None, finding: Finding) -> None:
-        """The next finding.  Raises ``StoreError`` when there is no room for it."""
-        try:
-            self._log.add(trail, finding)
-        except OSError as error:
-            raise StoreError(f"--report: no room for findings: {error.strerror}", retryable=False) from error
-
-    def write(self, result: VerifyResult, subject: Subject) -> None:
-        """Write the report.  Raises ``StoreError``."""
-        from importlib.metadata import version  # noqa: PLC0415  only for a report
-
-        from opentrail.verification.output_file import sha256_of  # noqa: PLC0415
-        from opentrail.verification.report import write_report  # noqa: PLC0415
-        from opentrail.verification.subject import ReportContext  # noqa: PLC0415
-
-        context = ReportContext(
-            version=version("opentrail"),
-            subject=subject,
-            commands=(self._command,),
-            inputs=[(str(path), sha256_of(path)) for path in self._files if path.is_file()],
-        )
-        write_report(self._path, result, self._log, context)
-        self._log.close()
-
-
 def _resume_file(options: dict[str, Any]) -> Path:
-    return options["resume_file"] or Path(RESUME_FILE)
-
-
-def _read_checkpoint(path: Path) -> Checkpoint:
-    from opentrail.verification.checkpoint import decode_checkpoint  # noqa: PLC0415  only for --resume
-
-    try:
-        with path.open("rb") as file:
-            data = file.read(_MAX_RESUME_BYTES)
-    except OSError as error:
-        raise ConfigError(f"--resume: {path}: {error.strerror}; nothing was interrupted here") from None
-    try:
-        return decode_checkpoint(data)
-    except FormatError as error:
-        raise ConfigError(f"--resume: {path}: {error}") from None
+    return options["resume_file"] or Path(DEFAULT_NAME)
 
 
 def _leave_checkpoint(verification: Verification, options: dict[str, Any], how: str) -> str:
-    """Write the resume file, if there is anything to go on from; its name, or ""."""
-    from opentrail.verification.checkpoint import encode_checkpoint  # noqa: PLC0415  only here
-    from opentrail.verification.output_file import replaced  # noqa: PLC0415
-
-    path, checkpoint = _resume_file(options), verification.checkpoint()
-    if not checkpoint.finished and not checkpoint.partial:
-        print(f"opentrail verify: {how}, before there was anything to go on from", file=sys.stderr)
-        return ""
-    try:
-        with replaced(path) as file:
-            file.write(encode_checkpoint(checkpoint))
-    except StoreError as error:  # what ended it is to be told, not this
-        print(f"opentrail verify: {how}; it cannot go on later: {error}", file=sys.stderr)
-        return ""
-    print(f"opentrail verify: {how}; the same command with --resume goes on ({path})", file=sys.stderr)
-    return str(path)
-
-
-def _command(opened: OpenedSource, options: dict[str, Any]) -> str:
-    """How to check again."""
-    words = ["opentrail", "verify", opened.source.name]
-    for name in ("public_keys", "original_bucket", "endpoint_url", "profile"):
-        if options[name]:
-            words += [f"--{name.replace('_', '-')}", options[name]]
-    for name in ("start", "end", "expect_until"):
-        if options[name]:
-            words += [f"--{name.replace('_', '-')}", f"{options[name]:%Y-%m-%dT%H:%M:%SZ}"]
-    for name, value in request_of(options, opened).filters():
-        words += [f"--{name}", value]
-    words += [f"--{name.replace('_', '-')}" for name in ("no_sign_request", "events") if options[name]]
-    return shlex.join(words)
+    return leave_checkpoint(_resume_file(options), verification.checkpoint(), how)

@@ -89,6 +89,7 @@ class Option:
     metavar: str
     help: str
     many: bool = False
+    short: str = ""  # another flag, of one letter
 
     @property
     def attribute(self) -> str:
@@ -96,8 +97,8 @@ class Option:
         return self.name.replace("-", "_")
 
 
-def _switch(name: str, text: str) -> Option:
-    return Option(name=name, parse=_parse_switch, metavar="", help=text)
+def _switch(name: str, text: str, *, short: str = "") -> Option:
+    return Option(name=name, parse=_parse_switch, metavar="", help=text, short=short)
 
 
 SOURCE_OPTIONS: Final = (
@@ -134,6 +135,7 @@ VERIFY_OPTIONS: Final = (
     Option(name="jobs", parse=_parse_jobs, metavar="N", help="processes that read and check (default: one a core)"),
     _switch("json", "print findings as they come, and then the result, each a line of JSON"),
     _switch("quiet", "print the verdict alone, and show no progress"),
+    _switch("verbose", "print the verdict on every digest and log file as it comes", short="v"),
     _switch("progress", "show how far it is also where stderr is no terminal"),
     Option(name="report", parse=Path, metavar="FILE", help="write a report: FILE.html or FILE.json"),
     _switch("resume", "go on where a verification was interrupted"),
@@ -155,7 +157,8 @@ def add_options(parser: argparse.ArgumentParser, options: Sequence[Option]) -> N
             settings |= {"action": "store_const", "const": "true"}
         else:
             settings |= {"action": "append" if option.many else "store", "metavar": option.metavar}
-        parser.add_argument(f"--{option.name}", **settings)
+        flags = (f"-{option.short}", f"--{option.name}") if option.short else (f"--{option.name}",)
+        parser.add_argument(*flags, **settings)
 
 
 def read_options(arguments: argparse.Namespace, options: Sequence[Option]) -> dict[str, Any]:

@@ -1,8 +1,9 @@
 """What ``opentrail verify`` prints: what it is about to check, and the result, for people or for programs.
 
 Rules: people first read what is checked (source, time, filters, keys); findings are grouped by code when all is done,
-each with what it means and what to do, so that the verdict is the last line.  For programs findings come as they are
-found, a line of JSON each, and the result is the last line; every line leaves at once.
+each with what it means and what to do, so that the verdict is the last line; verdicts on single objects come before, as
+they are reached, where they were asked for.  For programs findings come as they are found, a line of JSON each, and
+the result is the last line; every line leaves at once.
 """
 
 from __future__ import annotations
@@ -14,16 +15,18 @@ from typing import Any, Final, Protocol
 
 from opentrail.cli.terminal import is_coloured, painted, printable, wrapped
 from opentrail.core.events import format_time
-from opentrail.core.findings import RULES, Finding, FindingCode, Severity
+from opentrail.core.findings import RULES, Finding, FindingCode, Severity, counted
 from opentrail.core.layout import TrailFolder
 from opentrail.verification.advice import ADVICE
 from opentrail.verification.explanations import EXPLANATIONS
+from opentrail.verification.object_verdicts import ObjectKind, ObjectVerdict
 from opentrail.verification.result import (
     ChainSummary,
     ObjectCounts,
     Verdict,
     VerifyResult,
-    finding_document,
+    counts_document,
+    told_document,
     trail_document,
 )
 from opentrail.verification.subject import Subject, answer_document, hint, unspoken
@@ -43,6 +46,12 @@ _COLOURS: Final = {
     Verdict.INCOMPLETE: "yellow",
     Verdict.NOT_CHECKED: "yellow",
 }
+_OBJECT_COLOURS: Final = {
+    ObjectVerdict.VALID: "green",
+    ObjectVerdict.INVALID: "red",
+    ObjectVerdict.MISSING: "red",
+    ObjectVerdict.UNCHECKED: "yellow",
+}
 _SEVERITY_COLOURS: Final = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.INFO: "bold"}
 _HINT: Final = (
     "AWSLogs/ must lie in it, or below; --trail-arn, --account-id, --region, --start and --end leave others out"
@@ -58,6 +67,14 @@ class Output(Protocol):
 
     def add(self, trail: TrailFolder | None, finding: Finding) -> None:
         """The next finding."""
+        ...
+
+    def add_object(self, trail: TrailFolder, kind: ObjectKind, key: str, verdict: ObjectVerdict) -> None:
+        """The next verdict on a digest or log file of ``trail``, where they were asked for."""
+        ...
+
+    def add_checked_before(self, trail: TrailFolder, digests: ObjectCounts, log_files: ObjectCounts) -> None:
+        """These, of ``trail``, were checked by the run that was interrupted: no verdicts come on them."""
         ...
 
     def stop(self, how: str, resume_file: str) -> None:
@@ -90,6 +107,21 @@ class HumanOutput:
         shown = self._shown.setdefault(finding.code, [])
         if len(shown) < _MOST_SHOWN[finding.severity]:
             shown.append(finding)
+
+    def add_object(self, _trail: TrailFolder, kind: ObjectKind, key: str, verdict: ObjectVerdict) -> None:
+        """Print it at once; what was found is printed with the result."""
+        colour = _OBJECT_COLOURS[verdict]
+        name = painted(f"{verdict.value:9}", colour, is_shown=self._is_coloured)
+        print(f"{name} {kind.value:8} {printable(key)}", flush=True)
+
+    def add_checked_before(self, trail: TrailFolder, digests: ObjectCounts, log_files: ObjectCounts) -> None:
+        """Say that there will be no lines on them."""
+        folder = trail.folder
+        text = (
+            f"{counted(digests.total, 'digest')} and {counted(log_files.total, 'log file')} of {folder.account_id}, "
+            f"{folder.region}, {trail.trail_name} were checked before the interruption"
+        )
+        print(wrapped(text, first=f"{'before':9} ", indent=" " * 10), flush=True)
 
     def stop(self, how: str, resume_file: str) -> None:
         """Nothing is printed but what went to stderr."""
@@ -163,7 +195,17 @@ class JsonOutput:
 
     def add(self, trail: TrailFolder | None, finding: Finding) -> None:
         """Print the next finding."""
-        _print_line({"type": "finding", "chain": trail and trail_document(trail), **finding_document(finding)})
+        _print_line({"type": "finding", **told_document(trail, finding)})
+
+    def add_object(self, trail: TrailFolder, kind: ObjectKind, key: str, verdict: ObjectVerdict) -> None:
+        """Print the verdict on it."""
+        of = trail_document(trail)
+        _print_line({"type": "object", "chain": of, "kind": kind.value, "key": key, "verdict": verdict.value})
+
+    def add_checked_before(self, trail: TrailFolder, digests: ObjectCounts, log_files: ObjectCounts) -> None:
+        """Print how many there were, by verdict."""
+        counts = {"digests": counts_document(digests), "logFiles": counts_document(log_files)}
+        _print_line({"type": "checked-before", "chain": trail_document(trail), **counts})
 
     def stop(self, how: str, resume_file: str) -> None:
         """Print that there will be no result."""

@@ -9,7 +9,8 @@ Rules (a plain copy of a bucket's files, as ``aws s3 sync`` leaves it, has the m
   is: a warning says so, which speaks against the integrity of the chain.
 * A digest that no other follows (the newest of a chain, or the one before a missing digest) has none.  That accuses
   nobody: a warning says so, and what it names stays unproven.
-* Digests come in byte order of their keys and leave in it.  Memory: the ``_MOST_OPEN`` latest that are undecided.
+* Digests come in byte order of their keys and leave in it.  Memory: the ``_MOST_OPEN`` latest that are undecided, and
+  of those the latest that name ``_MOST_OPEN_FILES`` log files; those before them stay in doubt.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from opentrail.core.findings import FindingCode, found
 from opentrail.core.object_checks import DigestReading, check_signature
 
 _MOST_OPEN: Final = 48
+_MOST_OPEN_FILES: Final = 50_000  # more than a digest can name: 30 MB
 
 
 class CopiedSignatures:
@@ -60,8 +62,11 @@ class CopiedSignatures:
             yield reading
             return
         self._open.append(reading)
-        if len(self._open) > _MOST_OPEN:
+        while len(self._open) > _MOST_OPEN or (len(self._open) > 1 and self._count_files() > _MOST_OPEN_FILES):
             yield _doubt(self._open.popleft())
+
+    def _count_files(self) -> int:
+        return sum(len(each.digest.log_files) for each in self._open if each.digest is not None)
 
     def _settle(self, newest: DigestReading) -> Iterator[DigestReading]:
         """``newest`` is decided, and with it those before it that it contradicts, each by its successor."""

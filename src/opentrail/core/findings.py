@@ -60,6 +60,7 @@ class FindingCode(StrEnum):
     CHAIN_CUT_OFF = "chain-cut-off"  # the newest digests that should be there are not
     SPAN_UNPROVEN = "span-unproven"  # for some time no digest can be trusted
     NO_DIGESTS = "no-digests"
+    TRAILS_TOO_MANY = "trails-too-many"  # digests of more than can deliver there: not all were read
     KEY_ROTATED = "key-rotated"  # from this digest on, another key signs
     BACKFILL_DIGEST = "backfill-digest"  # names log files that came too late for their hour's digest
     DIGESTS_EMPTY = "digests-empty"  # so many name no log file
@@ -126,6 +127,7 @@ RULES: Final[Mapping[FindingCode, Rule]] = {
     FindingCode.CHAIN_CUT_OFF: _GONE,
     FindingCode.SPAN_UNPROVEN: _FACT,  # whatever left it has been accused
     FindingCode.NO_DIGESTS: _UNVOUCHED,
+    FindingCode.TRAILS_TOO_MANY: _UNVOUCHED,
     FindingCode.KEY_ROTATED: _FACT,
     FindingCode.BACKFILL_DIGEST: _FACT,
     FindingCode.DIGESTS_EMPTY: _FACT,

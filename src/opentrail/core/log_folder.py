@@ -49,6 +49,7 @@ class LogFolder:
     def __init__(self, folder: Folder, *, is_shared: bool = False, is_cut: bool = False) -> None:
         self.is_shared = is_shared  # other trails deliver into the same folder
         self.is_cut = is_cut
+        self.names_any = False  # some digest named a log file
         self._pattern = LogKeyPattern(folder)
         self._waiting: dict[str, None] = {}  # listed, not named yet; in order of delivery but for the kinds
         self._named_ahead: dict[str, LogKind] = {}  # named, not listed yet
@@ -66,6 +67,7 @@ class LogFolder:
 
     def add_named(self, key: str) -> None:
         """A trusted digest names ``key``."""
+        self.names_any = True
         if key in self._waiting:
             del self._waiting[key]
             return
@@ -148,7 +150,7 @@ class LogFolder:
 
     def _add_odd(self, key: str) -> Iterable[Finding]:
         """``key`` lies in the folder and is not named as CloudTrail names log files."""
-        if not key.lower().endswith(_READ_BY_OTHERS):
+        if not is_read_by_others(key):
             return (found(FindingCode.OBJECT_UNEXPECTED, key, "lies among the log files and is not named like one"),)
         if key in self._odd_named:
             return ()
@@ -195,6 +197,11 @@ class LogFolder:
             self._others = (self._others[0] or key, key)
         else:
             yield found(FindingCode.LOG_FILE_NOT_NAMED, key, "lies in the folder, but no digest names it")
+
+
+def is_read_by_others(key: str) -> bool:
+    """Whether programs that read whole folders of log files would take ``key`` for one."""
+    return key.lower().endswith(_READ_BY_OTHERS)
 
 
 def _odd(key: str) -> Finding:

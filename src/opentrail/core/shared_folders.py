@@ -3,7 +3,8 @@
 Rules: a trail alone cannot say whose a log file is that none of its digests names: another's, or nobody's.  So each
 chain tells what it found unnamed, and when all chains of a folder have told, what every one of them left over is
 nobody's.  Nothing is said of a folder where a trail that has digests there was not verified.  Memory: eight bytes
-(BLAKE2b of the key) for each log file that a trail does not name, and only where trails share a folder.
+(BLAKE2b of the key) for each log file that a trail does not name, and only where trails share a folder; of trails that
+name none at all, as those whose digests somebody planted, this is kept once.
 """
 
 from __future__ import annotations
@@ -42,11 +43,17 @@ class SharedFolders:
     def __init__(self) -> None:
         self._told: dict[TrailFolder, UnnamedLogs] = {}
         self._sharing: dict[Folder, set[TrailFolder]] = {}
+        self._nothing_named: dict[Folder, UnnamedLogs] = {}
 
-    def add(self, trail: TrailFolder, others: Collection[TrailFolder], unnamed: UnnamedLogs) -> None:
-        """The chain of ``trail`` is at its end; ``others`` have digests in its folder."""
+    def add(
+        self, trail: TrailFolder, others: Collection[TrailFolder], unnamed: UnnamedLogs, *, names_any: bool = True
+    ) -> None:
+        """The chain of ``trail`` is at its end; ``others`` have digests in its folder.
+
+        Whether its digests ``names_any`` log file; otherwise ``unnamed`` are all that lie there.
+        """
         if others:
-            self._told[trail] = unnamed
+            self._told[trail] = unnamed if names_any else self._nothing_named.setdefault(trail.folder, unnamed)
             self._sharing.setdefault(trail.folder, set()).update(others, (trail,))
 
     def unvouched(self) -> Iterator[tuple[TrailFolder, frozenset[int]]]:

@@ -78,7 +78,7 @@ class UnprovenStarts:
 
     def add_claim(self, trail: TrailFolder, claim: ClaimedFiles) -> None:
         """A digest of ``trail``, in its home region, names these."""
-        if self._claimed < _MOST_CLAIMED:
+        if self._claimed + len(claim.files) < _MOST_CLAIMED:
             self._claimed += 1 + len(claim.files)
             self._claims.setdefault(trail, {})[claim.key] = claim
 
@@ -209,7 +209,11 @@ class UnprovenLinks:
     def _claim(self, reading: DigestReading) -> None:
         trail, digest = self._scope.trail, reading.digest
         if digest is not None and trail.folder.region == trail.home_region:
-            files = tuple(file for file in digest.log_files if file.bucket == self._scope.bucket)
+            named = (file for file in digest.log_files if file.bucket == self._scope.bucket)
+            files = tuple(  # they are kept long: what nobody asks for is left out
+                replace(file, bucket=self._scope.bucket, newest_event_time=None, oldest_event_time=None)
+                for file in named
+            )
             claim = ClaimedFiles(key=reading.text, files=files)
             self._starts.add_claim(trail, claim)
 

@@ -8,6 +8,7 @@ judge that are named there):
   the reading, in the order of the asking, to ``receive_digest``.  It checks what ``FetchLogFile`` asks with
   ``read_log_file`` and is done with it, but for what the reading says of the trail's changes: they go to the
   ``LoggingHistory`` that all chains of a run share, which explains the gaps when all chains are finished.
+* ``DigestProven`` asks for nothing: it is for whoever counts.
 * Those two checks are pure functions of one object, so they may run in a pool.
 * Keys and buckets are those that the files were delivered under.  Whoever reads a copy maps its names back.
 * Memory does not grow with the trail, when the log folders are listed as far as the digests have come
@@ -62,7 +63,22 @@ class FetchLogFile:
     with_changes: bool = False
 
 
-Step = Finding | FetchDigest | FetchLogFile
+@values.dataclass(frozen=True, slots=True, kw_only=True)
+class DigestProven:
+    """The digest at ``key``, of ``start`` to ``end``, is as the key of ``fingerprint`` signed it.
+
+    It comes before the log files that the digest names.  The link of the next proven one may still accuse it; with
+    ``is_backfill`` any may, up to the end.
+    """
+
+    key: str
+    fingerprint: str
+    start: datetime
+    end: datetime
+    is_backfill: bool
+
+
+Step = Finding | FetchDigest | FetchLogFile | DigestProven
 
 
 class ChainValidator:
@@ -170,7 +186,8 @@ class ChainValidator:
         yield from self._check_newest()
         yield from self._log_folder.finish()
         if self._shared is not None:
-            self._shared.add(self._trail, self._other_trails, self._log_folder.unnamed)
+            folder = self._log_folder
+            self._shared.add(self._trail, self._other_trails, folder.unnamed, names_any=folder.names_any)
         yield from self._sum_up()
 
     def _judge(self, reading: DigestReading) -> Iterator[Step]:
@@ -202,7 +219,15 @@ class ChainValidator:
                 case Hole():
                     yield from self._add_hole(item)
                 case ProvenDigest(key=key, digest=digest):
-                    if not parse_digest_key(key).backfill:  # a backfill speaks for its files, not for an hour
+                    is_backfill = parse_digest_key(key).backfill
+                    yield DigestProven(
+                        key=key,
+                        fingerprint=digest.public_key_fingerprint,
+                        start=digest.start_time,
+                        end=digest.end_time,
+                        is_backfill=is_backfill,
+                    )
+                    if not is_backfill:  # it speaks for its files, not for an hour
                         self._log_folder.add_digest(digest.start_time, digest.end_time)
                         self._note_empty(key, digest)
                     for file in digest.log_files:

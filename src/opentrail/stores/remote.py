@@ -122,13 +122,18 @@ class RemoteStore:
                             last_modified=found["last_modified"],
                         )
 
-    def list_folders(self, prefix: str) -> Sequence[str]:
-        """The prefixes one level below ``prefix`` ("" or ending in "/"), in no order: Azure can list from no key on."""
+    def list_folders(self, prefix: str, beside: Callable[[str], None] = lambda _key: None) -> Sequence[str]:
+        """The prefixes one level below ``prefix`` ("" or ending in "/"), in no order: Azure can list from no key on.
+
+        ``beside`` is told of each key of that level.
+        """
         folder = prefix.removesuffix("/")
         if folder and _UNUSABLE.search(folder):
             return []
         with _store_errors(f"list {prefix!r}"):
             found = obstore.list_with_delimiter(self._bucket, folder or None)
+        for info in found["objects"]:
+            beside(info["path"])
         return [f"{name.removesuffix('/')}/" for name in found["common_prefixes"]]
 
     def delete(self, key: str) -> None:

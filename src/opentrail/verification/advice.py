@@ -65,6 +65,7 @@ ADVICE: Final[Mapping[FindingCode, str]] = {
     FindingCode.LOG_FILE_CHANGED: "Restore it from a copy or an older version, and compare the two.",
     FindingCode.LOG_FILE_MOVED: "Move it back.",
     FindingCode.LOG_FILE_UNREACHABLE: "Give access to that bucket, or to its copy, and verify again.",
+    FindingCode.TRAILS_TOO_MANY: "Verify the trail by its ARN alone (--trail-arn), and ask who put the others there.",
     FindingCode.LOG_FILE_NOT_NAMED: "Trust nothing in it before you know who put it there.",
     FindingCode.LOG_FILES_OF_OTHER_TRAIL: "Verify without --trail-arn to learn which of them nobody names.",
     FindingCode.LOG_FILE_WITHOUT_DIGESTS: "See logging-stopped or gap-unexplained for why there are none.",

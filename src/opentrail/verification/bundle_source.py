@@ -35,7 +35,7 @@ from opentrail.verification.bundle import (
 )
 from opentrail.verification.named_logs import BundledObjects, NamedLogs
 from opentrail.verification.result import Span
-from opentrail.verification.source import ObjectTooLarge, SourceObject
+from opentrail.verification.source import ObjectTooLarge, OnKey, SourceObject, ignore_key
 from opentrail.verification.stored_zip import Member, StoredZip
 
 _MAX_METADATA_BYTES: Final = 64 * 1024
@@ -72,7 +72,7 @@ class BundleSource:
             if raw != after:
                 yield raw.decode()
 
-    def list_folders(self, prefix: str) -> list[str]:
+    def list_folders(self, prefix: str, *, beside: OnKey = ignore_key) -> list[str]:
         """The prefixes one level below ``prefix``."""
         folders: list[str] = []
         wanted = start = prefix.encode()
@@ -80,6 +80,8 @@ class BundleSource:
             folder, slash, _ = raw[len(wanted) :].partition(b"/")
             if slash:
                 folders.append((wanted + folder + slash).decode())
+            else:
+                beside(raw.decode())
             start = wanted + folder + b"0" if slash else raw + b"\0"  # "0" is what follows "/"
         return folders
 

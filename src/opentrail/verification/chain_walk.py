@@ -1,33 +1,35 @@
 """One walk over a chain: its digests in order, the log folders beside them, and which log files to check.
 
 Rules: digests are read and their signatures checked ahead, links afterwards and in order; log folders are listed as far
-as the digests have come, so that memory stays flat (``core.validation``).
+as the digests have come, so that memory stays flat (``core.validation``).  A large digest may take 80 MB to read: where
+many are read ahead, all of them are looked into in one thread, for malloc keeps for each thread what it has freed.
 """
 
 from __future__ import annotations
 
 import re
-import threading
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from heapq import merge
 from itertools import islice
 from typing import Final
 
-from opentrail.core.digests import MAX_DIGEST_BYTES, decode_digest
+from opentrail.core.digests import MAX_DIGEST_BYTES, SIGNATURE, decode_digest, hash_of
 from opentrail.core.errors import FormatError, NoSuchObject
 from opentrail.core.findings import Finding
 from opentrail.core.gzip_member import decode_member
-from opentrail.core.layout import Folder, LogKind, TrailFolder, digest_prefix, log_prefix
+from opentrail.core.layout import Folder, LogKind, TrailFolder, digest_prefix, log_prefix, parse_digest_key
 from opentrail.core.logging_changes import LoggingHistory
-from opentrail.core.object_checks import DigestReading, read_digest, too_large_digest
+from opentrail.core.object_checks import DigestReading, check_signature, read_digest, too_large_digest
 from opentrail.core.public_keys import PublicKey
 from opentrail.core.shared_folders import SharedFolders
 from opentrail.core.unproven_links import UnprovenStarts
-from opentrail.core.validation import WITNESS_WITHIN, ChainValidator, FetchDigest, FetchLogFile, Step
-from opentrail.verification.discovery import list_days
+from opentrail.core.validation import WITNESS_WITHIN, ChainValidator, DigestProven, FetchDigest, FetchLogFile, Step
+from opentrail.verification.day_folders import list_days
 from opentrail.verification.read_ahead import ReadAhead
 from opentrail.verification.request import VerifyRequest
 from opentrail.verification.source import ObjectTooLarge, TrailSource
@@ -37,10 +39,10 @@ _DELIVERED: Final = re.compile(
 )
 _DAY: Final = len("/2015/08/17")
 _SMALL_BYTES: Final = 4096  # as it lies there: no more than 4 MB inflated, be it a bomb
-_TURN: Final = threading.Lock()  # a larger digest may take 80 MB to read: one at a time, however many are read ahead
-_HINTS: Final = 5  # digests looked at for the bucket's name
+_LARGE: Final = ThreadPoolExecutor(max_workers=1)  # starts no thread before there is a digest for it
+_HINTS: Final = 1000  # digests looked at for the bucket's name, until one is proven
 
-WalkItem = Finding | DigestReading | FetchLogFile
+WalkItem = Finding | DigestReading | FetchLogFile | DigestProven
 
 
 def walk_chain(
@@ -55,7 +57,7 @@ def walk_chain(
     shared: SharedFolders | None = None,
     starts: UnprovenStarts | None = None,
 ) -> Iterator[WalkItem]:
-    """What is found on the way, each digest that was read, and the log files to check.
+    """What is found on the way, each digest that was read, and that is proven, and the log files to check.
 
     ``bucket`` is the one that the digests were made for; ``history`` is told of gaps, ``shared`` of log files in no
     digest, ``starts`` of what a copy cannot prove.  Raises ``StoreError``.
@@ -98,19 +100,60 @@ def walk_chain(
     yield from _without_digests(validator.finish())
 
 
-def find_bucket(source: TrailSource, trail: TrailFolder, request: VerifyRequest) -> str:
-    """The bucket that the digests of ``trail`` were made for, as the first ones that stand in their place say.
+def find_bucket(
+    source: TrailSource, trail: TrailFolder, request: VerifyRequest, public_keys: Mapping[str, PublicKey]
+) -> str:
+    """The bucket that the digests of ``trail`` were made for, as the first one says that is proven.
 
-    They are not proven here: a name that is wrong makes every digest foreign, it makes none good.
+    Where none is, it is what the first says that stands in its place: a wrong name makes every digest foreign, it makes
+    none good.
     """
-    keys = list_days(source, digest_prefix(trail.folder), request.start, request.end)
+    name = ""
+    before: DigestReading | None = None
+    keys = _keys_of(trail, list_days(source, digest_prefix(trail.folder), request.start, request.end))
     for text in islice(keys, _HINTS):
-        with suppress(FormatError, NoSuchObject, ObjectTooLarge):
-            found = source.read(text, limit=MAX_DIGEST_BYTES)
-            digest = decode_digest(decode_member(found.data, max_size=MAX_DIGEST_BYTES))
-            if digest.key == text:
-                return digest.bucket
-    return ""
+        reading = _read_where_it_says(source, text, public_keys)
+        if reading is None or reading.digest is None:
+            continue
+        link = reading.digest.previous
+        if _is_signed(reading, reading.signature):
+            return reading.digest.bucket
+        if before and before.digest and link and link.key == before.text and _is_signed(before, link.signature):
+            return before.digest.bucket
+        name = name or reading.digest.bucket
+        before = reading
+    return name
+
+
+def _keys_of(trail: TrailFolder, keys: Iterable[str]) -> Iterator[str]:
+    """Those of ``keys`` that are of digests of ``trail``."""
+    for text in keys:
+        with suppress(FormatError):
+            if parse_digest_key(text).trail == trail:
+                yield text
+
+
+def _read_where_it_says(source: TrailSource, text: str, public_keys: Mapping[str, PublicKey]) -> DigestReading | None:
+    """The digest at ``text``, in the bucket that it names, without its log files; None where it names another place."""
+    with suppress(FormatError, NoSuchObject, ObjectTooLarge):
+        found = source.read(text, limit=MAX_DIGEST_BYTES)
+        content = decode_member(found.data, max_size=MAX_DIGEST_BYTES)
+        digest = replace(decode_digest(content, with_extra=False), log_files=())
+        if digest.key == text:
+            return DigestReading(
+                key=parse_digest_key(text),
+                text=text,
+                digest=digest,
+                hash_value=hash_of(content),
+                signature=found.metadata.get(SIGNATURE, ""),
+                public_key=public_keys.get(digest.public_key_fingerprint),
+            )
+    return None
+
+
+def _is_signed(reading: DigestReading, signature: str) -> bool:
+    """Whether ``signature`` (hex) proves ``reading``, of which nothing was checked."""
+    return reading.public_key is not None and check_signature(reading, signature, reading.public_key).is_trusted
 
 
 class _LogKeys:
@@ -157,13 +200,12 @@ def _read(source: TrailSource, key: str, bucket: str, public_keys: Mapping[str, 
     read_it = partial(
         read_digest, key, data, metadata, bucket=bucket, public_keys=public_keys, metadata_kept=source.keeps_metadata
     )
-    if data is None or len(data) <= _SMALL_BYTES:
+    if data is None or len(data) <= _SMALL_BYTES or source.reads_at_once == 1:
         return read_it()
-    with _TURN:
-        return read_it()
+    return _LARGE.submit(read_it).result()
 
 
-def _without_digests(steps: Iterable[Step]) -> Iterator[Finding | FetchLogFile]:
+def _without_digests(steps: Iterable[Step]) -> Iterator[Finding | FetchLogFile | DigestProven]:
     for step in steps:
         assert not isinstance(step, FetchDigest), "only receive_key asks for digests"
         yield step

@@ -27,6 +27,7 @@ from opentrail.verification.request import VerifyRequest
 from opentrail.verification.result import (
     ChainSummary,
     ObjectCounts,
+    SignedDigests,
     Span,
     chain_document,
     finding_document,
@@ -192,6 +193,10 @@ def _finished(chain: dict[str, Any]) -> FinishedChain:
         covered=_span(covered) if covered else None,
         unproven=tuple(map(_span, chain["unproven"])),
         stopped=tuple(map(_span, chain["stopped"])),
+        signed_by=tuple(
+            SignedDigests(fingerprint=each["fingerprint"], digests=each["digests"], span=_span(each))
+            for each in chain["signedBy"]
+        ),
         findings={FindingCode(code): count for code, count in chain["findings"].items()},
     )
     return FinishedChain(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from opentrail.core.errors import NoSuchObject
-from opentrail.verification.source import SourceObject, TrailSource
+from opentrail.verification.source import OnKey, SourceObject, TrailSource, ignore_key
 
 
 class CopiedSource:
@@ -49,9 +49,9 @@ class CopiedSource:
         if start_after and not start_after.startswith(self._original) and start_after > self._original:
             return  # every key of the copy comes before it
         for key in self._source.list_keys(self._prefix + below, start_after=after):
-            yield self._original + key.removeprefix(self._prefix)
+            yield self._delivered(key)
 
-    def list_folders(self, prefix: str) -> list[str]:
+    def list_folders(self, prefix: str, *, beside: OnKey = ignore_key) -> list[str]:
         """The copy's folders by their original names; above them, the way there."""
         if self._original.startswith(prefix) and len(prefix) < len(self._original):
             name = self._original.removeprefix(prefix).partition("/")[0]
@@ -59,8 +59,8 @@ class CopiedSource:
         below = self._common(prefix)
         if below is None:
             return []
-        folders = self._source.list_folders(self._prefix + below)
-        return [self._original + folder.removeprefix(self._prefix) for folder in folders]
+        folders = self._source.list_folders(self._prefix + below, beside=lambda key: beside(self._delivered(key)))
+        return [self._delivered(folder) for folder in folders]
 
     def read(self, key: str, *, limit: int) -> SourceObject:
         """The copy's object."""
@@ -86,6 +86,9 @@ class CopiedSource:
         if prefix.startswith(self._original):
             return prefix.removeprefix(self._original)
         return "" if self._original.startswith(prefix) else None
+
+    def _delivered(self, copied: str) -> str:
+        return self._original + copied.removeprefix(self._prefix)
 
     def _copied(self, key: str) -> str:
         if not key.startswith(self._original):

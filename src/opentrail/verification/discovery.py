@@ -2,30 +2,43 @@
 
 Rules: folders are listed level by level (``prefix/AWSLogs/[o-.../]ACCOUNT/CloudTrail-Digest/REGION/``); of keys only
 those of digests in the asked time are listed, which are a twelfth of a trail's objects, and those of the days beside
-it: a trail that has digests there and none within has lost them, or has to say why.  Nothing is read.
+it: a trail that has digests there and none within has lost them, or has to say why.  Nothing is read.  The listings of
+folders also give what lies beside these (``strays``); what a filter leaves out is not told of there, either.
+
+Memory: of a folder's trails the ``_MOST_NAMES`` with the most digests are counted, and ``MOST_TRAILS`` verified.  An
+account has five trails in a region, and others of an organization or of its other regions: whoever plants the digests
+of more must not make a chain of each, nor crowd out the trail's own.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from heapq import nlargest
 from typing import Final
 
 from opentrail.core.errors import FormatError
+from opentrail.core.findings import Finding, FindingCode, found
 from opentrail.core.layout import Folder, LogKind, TrailFolder, digest_prefix, log_prefix, parse_digest_key
 from opentrail.core.validation import WITNESS_WITHIN
+from opentrail.verification.day_folders import list_days
 from opentrail.verification.request import VerifyRequest
-from opentrail.verification.source import TrailSource
+from opentrail.verification.source import OnKey, TrailSource, ignore_key
+from opentrail.verification.strays import DIGEST_FOLDER, Strays
 
 _AWS_LOGS: Final = "AWSLogs/"
 _MOST_FOLDERS: Final = 2000  # looked into for AWSLogs: a bucket may hold much besides
+MOST_TRAILS: Final = 200  # of one account and region
+_MOST_NAMES: Final = 10_000
 _DAY: Final = timedelta(days=1)
 _DEEPEST: Final = 6  # components of a trail's prefix
 _ACCOUNT: Final = re.compile(r"[0-9]{12}/", re.ASCII)
 _ORGANIZATION: Final = re.compile(r"o-[a-z0-9]{10,32}/", re.ASCII)
+_OF_ACCOUNT: Final = re.compile(r"aws-account-id=[0-9]{12}/", re.ASCII)  # of VPC's flow logs, for Hive
+_OF_LAKE: Final = "CloudTrail-Lake/"
 _REGION: Final = re.compile(r"[a-z0-9-]+/", re.ASCII)
 _BELOW: Final = re.compile(
     r"(?P<prefix>(?:.*/)?)AWSLogs/(?:(?P<organization>o-[a-z0-9]{10,32})/)?"
@@ -44,23 +57,63 @@ class FoundChain:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Discovery:
-    """What was found: the chains, in byte order of their folders, and folders of log files without any digest."""
+    """What was found, each in byte order of folders.
 
-    chains: tuple[FoundChain, ...]
-    undigested: tuple[Folder, ...]
+    ``undigested`` are folders of log files without any digest, ``crowded`` those with more trails than are verified;
+    ``folders`` are all those whose log files are nobody's but the chains'.
+    """
+
+    chains: tuple[FoundChain, ...] = ()
+    undigested: tuple[Folder, ...] = ()
+    crowded: tuple[Folder, ...] = ()
+    folders: tuple[Folder, ...] = ()
+
+    def findings(self, request: VerifyRequest) -> Iterator[Finding]:
+        """What speaks against the source before a digest is read."""
+        folders = [*(chain.trail.folder for chain in self.chains), *self.undigested]
+        here = {folder.account_id for folder in folders} | {folder.region for folder in folders}
+        for text in sorted((request.account_ids | request.regions) - here) if folders else ():
+            yield found(FindingCode.NO_DIGESTS, text, "was asked for, and no digest of it was found")
+        for folder in self.undigested:
+            yield found(FindingCode.NO_DIGESTS, digest_prefix(folder), "log files lie here, and no digest")
+        for folder in self.crowded:
+            message = f"digests of more than {MOST_TRAILS} trails lie here: those of the others were not read"
+            yield found(FindingCode.TRAILS_TOO_MANY, digest_prefix(folder), message)
 
 
-def find_chains(source: TrailSource, request: VerifyRequest) -> Discovery:
-    """Every chain in ``source`` that ``request`` wants.  Raises ``StoreError``."""
+@dataclass(frozen=True, slots=True)
+class _Account:
+    """The folders of one account, and what lies beside them."""
+
+    folders: list[Folder] = field(default_factory=list)
+    strays: Strays = field(default_factory=Strays)
+
+
+def find_chains(
+    source: TrailSource, request: VerifyRequest, on_stray: Callable[[Finding], None] = lambda _finding: None
+) -> Discovery:
+    """Every chain in ``source`` that ``request`` wants; ``on_stray`` is told at once.  Raises ``StoreError``."""
     request = narrow(request)
     chains: list[FoundChain] = []
     undigested: list[Folder] = []
-    for folder in find_folders(source, request):
-        found = _chains_in(source, folder, request)
-        chains += [chain for chain in found if request.wants(chain.trail)]
-        if not found and not request.trail_name and _has_log_files(source, folder, request):
-            undigested.append(folder)
-    return Discovery(chains=tuple(chains), undigested=tuple(undigested))
+    crowded: list[Folder] = []
+    folders: list[Folder] = []
+    for account in _find_accounts(source, request):
+        wanted: list[Folder] = []
+        for folder in account.folders:
+            of_folder, is_crowded = _chains_in(source, folder, request)
+            chains += of_folder
+            if is_crowded:
+                crowded.append(folder)
+            if of_folder or not request.trail_name:
+                wanted.append(folder)
+            if not of_folder and not request.trail_name and _has_log_files(source, folder, request):
+                undigested.append(folder)
+        folders += wanted
+        if not request.regions and (wanted or not request.trail_name):
+            for finding in account.strays.findings(source):
+                on_stray(finding)
+    return Discovery(chains=tuple(chains), undigested=tuple(undigested), crowded=tuple(crowded), folders=tuple(folders))
 
 
 def narrow(request: VerifyRequest) -> VerifyRequest:
@@ -73,35 +126,41 @@ def narrow(request: VerifyRequest) -> VerifyRequest:
     return replace(request, prefix=match["prefix"], account_ids=accounts, regions=regions)
 
 
-def list_days(source: TrailSource, prefix: str, start: datetime | None, end: datetime | None) -> Iterator[str]:
-    """The keys under ``prefix``, which holds folders YYYY/MM/DD, of the days from ``start`` to ``end``."""
-    after = f"{prefix}{start.astimezone(UTC):%Y/%m/%d}" if start else ""
-    before = f"{prefix}{end.astimezone(UTC) + timedelta(days=1):%Y/%m/%d}" if end else None
-    for key in source.list_keys(prefix, start_after=after):
-        if before is not None and key >= before:
-            return
-        yield key
-
-
 def find_folders(source: TrailSource, request: VerifyRequest) -> Iterator[Folder]:
     """Every folder of one account and region that holds digests or log files, and that ``request`` wants."""
-    request = narrow(request)
+    for account in _find_accounts(source, narrow(request)):
+        yield from account.folders
+
+
+def _find_accounts(source: TrailSource, request: VerifyRequest) -> Iterator[_Account]:
+    """Every account that ``request`` wants; what lies beside the accounts comes with one that has no folders."""
     for prefix in _trail_prefixes(source, request.prefix):
         logs = prefix + _AWS_LOGS
-        entries = _names(source, logs)
+        beside = Strays()
+        entries = _names(source, logs, beside.add_among_services)
         for organization in ("", *filter(_ORGANIZATION.fullmatch, entries)):
-            below = _names(source, logs + organization) if organization else entries
-            for account in filter(_ACCOUNT.fullmatch, below):
-                if request.account_ids and account[:-1] not in request.account_ids:
-                    continue
-                for region in _regions(source, f"{logs}{organization}{account}"):
-                    if not request.regions or region in request.regions:
-                        yield Folder(
-                            prefix=prefix[:-1],
-                            organization_id=organization[:-1],
-                            account_id=account[:-1],
-                            region=region,
-                        )
+            below = _names(source, logs + organization, beside.add_among_services) if organization else entries
+            for name in below:
+                if _ACCOUNT.fullmatch(name):
+                    if not request.account_ids or name[:-1] in request.account_ids:
+                        yield _look_at_account(source, prefix, organization, name, request)
+                elif not _OF_ACCOUNT.fullmatch(name) and (organization or not _ORGANIZATION.fullmatch(name)):
+                    beside.add_folder(logs + organization + name)
+        if not (request.account_ids or request.trail_name):
+            yield _Account(strays=beside)
+
+
+def _look_at_account(
+    source: TrailSource, prefix: str, organization: str, account: str, request: VerifyRequest
+) -> _Account:
+    found_account = _Account()
+    for region in _regions(source, f"{prefix}{_AWS_LOGS}{organization}{account}", found_account.strays):
+        if not request.regions or region in request.regions:
+            folder = Folder(
+                prefix=prefix[:-1], organization_id=organization[:-1], account_id=account[:-1], region=region
+            )
+            found_account.folders.append(folder)
+    return found_account
 
 
 def _trail_prefixes(source: TrailSource, above: str) -> Iterator[str]:
@@ -121,27 +180,56 @@ def _trail_prefixes(source: TrailSource, above: str) -> Iterator[str]:
         level = deeper
 
 
-def _regions(source: TrailSource, account: str) -> list[str]:
-    folders = ("CloudTrail-Digest/", *(f"{kind}/" for kind in LogKind))
-    present = set(_names(source, account))
-    found = {name for folder in folders if folder in present for name in _names(source, account + folder)}
-    return sorted(name[:-1] for name in found if _REGION.fullmatch(name))
+def _regions(source: TrailSource, account: str, strays: Strays) -> list[str]:
+    regions: set[str] = set()
+    own = (DIGEST_FOLDER, *(f"{kind}/" for kind in LogKind))
+    for folder in _names(source, account, strays.add_among_services):
+        if folder in own:
+            for name in _names(source, account + folder, strays.add_key):
+                if _REGION.fullmatch(name):
+                    regions.add(name[:-1])
+                else:
+                    strays.add_folder(account + folder + name)
+        elif folder.lower().startswith("cloudtrail") and folder != _OF_LAKE:
+            strays.add_folder(account + folder)
+    return sorted(regions)
 
 
-def _names(source: TrailSource, prefix: str) -> list[str]:
-    return [folder.removeprefix(prefix) for folder in source.list_folders(prefix)]
+def _names(source: TrailSource, prefix: str, beside: OnKey = ignore_key) -> list[str]:
+    return [folder.removeprefix(prefix) for folder in source.list_folders(prefix, beside=beside)]
 
 
-def _chains_in(source: TrailSource, folder: Folder, request: VerifyRequest) -> list[FoundChain]:
+def _chains_in(source: TrailSource, folder: Folder, request: VerifyRequest) -> tuple[list[FoundChain], bool]:
+    """The wanted chains in ``folder``, and whether there are more than ``MOST_TRAILS``."""
     counts: dict[TrailFolder, int] = {}
+    in_time: dict[TrailFolder, int] = {}
+    is_crowded = False
     start = request.start - _DAY if request.start else None
     end = request.end + WITNESS_WITHIN if request.end else None
     for text in list_days(source, digest_prefix(folder), start, end):
         with suppress(FormatError):  # the chain's validation reports it
             key = parse_digest_key(text)
-            if key.trail.folder == folder:
-                counts[key.trail] = counts.get(key.trail, 0) + _is_in_time(key.end_time, request)
-    return [FoundChain(trail=trail, digests=count) for trail, count in counts.items()]
+            if key.trail.folder == folder and request.wants(key.trail):
+                counts[key.trail] = counts.get(key.trail, 0) + 1
+                in_time[key.trail] = in_time.get(key.trail, 0) + _is_in_time(key.end_time, request)
+                if len(counts) > _MOST_NAMES:
+                    is_crowded = True
+                    _forget_rarest(counts, in_time)
+    if len(counts) > MOST_TRAILS:
+        is_crowded = True
+        counts = dict.fromkeys(nlargest(MOST_TRAILS, counts, key=counts.__getitem__), 0)
+    return [FoundChain(trail=trail, digests=in_time[trail]) for trail in counts], is_crowded
+
+
+def _forget_rarest(counts: dict[TrailFolder, int], in_time: dict[TrailFolder, int]) -> None:
+    """Count one less of each, and forget who has none left: whoever has many of all stays.
+
+    J. Misra, D. Gries: Finding repeated elements (1982).
+    """
+    for trail in list(counts):
+        counts[trail] -= 1
+        if not counts[trail]:
+            del counts[trail], in_time[trail]
 
 
 def _is_in_time(moment: datetime, request: VerifyRequest) -> bool:

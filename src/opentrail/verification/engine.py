@@ -12,17 +12,16 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
-from queue import Empty, SimpleQueue
+from itertools import chain
 from typing import Final
 
 from opentrail.core.digests import DigestedLogFile
-from opentrail.core.errors import NoSuchObject, OpentrailError, StoreError
+from opentrail.core.errors import NoSuchObject, OpentrailError
 from opentrail.core.findings import Finding, FindingCode, found
-from opentrail.core.layout import LogKind, TrailFolder, digest_prefix, log_prefix
+from opentrail.core.layout import LogKind, TrailFolder, log_prefix
 from opentrail.core.log_folder import Hole
 from opentrail.core.logging_changes import LoggingHistory, TrailChange
 from opentrail.core.object_checks import DigestReading, hash_log_file
@@ -31,10 +30,13 @@ from opentrail.core.shared_folders import SharedFolders, fingerprint_of_key
 from opentrail.core.unproven_links import UnprovenStarts
 from opentrail.core.validation import FetchLogFile
 from opentrail.verification.chain_links import ChainLinks
+from opentrail.verification.chain_threads import run_all
 from opentrail.verification.chain_walk import find_bucket, walk_chain
 from opentrail.verification.checkpoint import Checkpoint, FinishedChain, PartialChain, run_of
-from opentrail.verification.discovery import Discovery, FoundChain, find_chains, list_days
+from opentrail.verification.day_folders import find_beside_days, list_days
+from opentrail.verification.discovery import Discovery, FoundChain, find_chains
 from opentrail.verification.log_file_checks import Checks, LogFileTask, Sources, check_task, files_in_batch
+from opentrail.verification.object_verdicts import ObjectListener, ObjectVerdicts
 from opentrail.verification.public_keys_file import keys_by_fingerprint
 from opentrail.verification.read_ahead import NoReadAhead, ReadAhead, ThreadReadAhead
 from opentrail.verification.request import VerifyRequest
@@ -45,7 +47,6 @@ from opentrail.verification.worker_processes import GrowingChecks, ProcessChecks
 
 _READERS: Final = 32  # threads, at most, that list and read digests ahead, where a source answers after a while
 _CHAINS_AT_ONCE: Final = 8  # there, too
-_STOP_SECONDS: Final = 0.2  # how soon a wait hears of ``stop``
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +68,7 @@ class VerificationStopped(OpentrailError):  # noqa: N818  it did what it was tol
 class Verification:
     """One run over ``source``.  ``clock`` gives monotonic seconds, ``checked_at`` is the moment for the record.
 
-    ``beside`` are findings about the source itself; they are told first.
+    ``beside`` are findings about the source itself; they are told first.  ``objects`` hears the verdict on each object.
     """
 
     def __init__(
@@ -81,6 +82,7 @@ class Verification:
         clock: Callable[[], float],
         resumed: Checkpoint | None = None,
         beside: Iterable[Finding] = (),
+        objects: ObjectListener | None = None,
     ) -> None:
         self._beside = beside
         self._source = source
@@ -96,12 +98,13 @@ class Verification:
         self._started = clock()
         self._is_stopping = False
         self._lock = threading.Lock()
+        self._objects = ObjectVerdicts(objects, self._lock)
         self._codes: Counter[FindingCode] = Counter()
         self._history = LoggingHistory()
         self._shared = SharedFolders()
         self._starts = UnprovenStarts()
         self._links = ChainLinks()
-        self._discovery = Discovery(chains=(), undigested=())
+        self._discovery = Discovery()
         self._tallies: dict[TrailFolder, ChainTally] = {}
         self._finished: dict[TrailFolder, FinishedChain] = dict(self._resumed.finished)
         self._summaries: dict[TrailFolder, ChainSummary] = {}
@@ -112,22 +115,19 @@ class Verification:
         checks = self._open_checks()
         ahead: ReadAhead = ThreadReadAhead(_READERS) if is_slow else NoReadAhead()
         try:
-            self._discovery = find_chains(self._source, self._request)
-            for finding in self._beside:
-                self._on_finding(None, finding)
-            for text in self._find_unmatched():
-                message = "was asked for, and no digest of it was found"
-                self._on_finding(None, found(FindingCode.NO_DIGESTS, text, message))
-            for folder in self._discovery.undigested:
-                message = "log files lie here, and no digest"
-                self._on_finding(None, found(FindingCode.NO_DIGESTS, digest_prefix(folder), message))
+            tell = partial(self._on_finding, None)
+            self._discovery = find_chains(self._source, self._request, tell)
+            strays = find_beside_days(self._source, self._discovery.folders, self._request, ahead)
+            for finding in chain(self._beside, self._discovery.findings(self._request), strays):
+                tell(finding)
             work = partial(self._verify_chain, checks=checks, ahead=ahead)
             threads = _CHAINS_AT_ONCE if is_slow else 1
-            _run_all(work, self._discovery.chains, threads=threads, stop=lambda: self._is_stopping)
+            run_all(work, self._discovery.chains, threads=threads, check=self._raise_if_stopping)
             doubts = self._starts.judge(self._history, self._read_changes)
             gone = self._links.missing(self._source, self._summaries, self._request.start)
             for trail, finding in (*self._find_unvouched(), *gone, *doubts, *self._history.finish()):
                 self._add_to_summary(trail, finding)
+            self._objects.finish()
         finally:
             checks.close()
             ahead.close()
@@ -189,7 +189,7 @@ class Verification:
             self._take_finished(finished)
             return
         bucket = self._request.original_bucket or self._source.bucket
-        bucket = bucket or find_bucket(self._source, trail, self._request)
+        bucket = bucket or find_bucket(self._source, trail, self._request, self._public_keys)
         tally = self._new_tally(trail, bucket, self._resumed.partial.get(trail))
         try:
             self._walk(tally, bucket, checks, ahead)
@@ -197,12 +197,6 @@ class Verification:
             tally = self._new_tally(trail, bucket, None)
             self._walk(tally, bucket, checks, ahead)
         self._end_chain(tally.summary(), tally.finished())
-
-    def _find_unmatched(self) -> list[str]:
-        """The accounts and regions that were asked for by name and are not among the chains, if there are any."""
-        folders = [*(chain.trail.folder for chain in self._discovery.chains), *self._discovery.undigested]
-        found = {folder.account_id for folder in folders} | {folder.region for folder in folders}
-        return sorted((self._request.account_ids | self._request.regions) - found) if folders else []
 
     def _find_unvouched(self) -> Iterator[tuple[TrailFolder, Finding]]:
         """Log files that no trail names of all that deliver into a folder: their names are looked up once more."""
@@ -220,6 +214,7 @@ class Verification:
         summary = self._summaries.get(trail) if trail is not None else None
         if summary is not None:
             self._summaries[summary.trail] = summary.with_finding(finding)
+            self._objects.add_late(summary.trail, finding)
 
     def _read_changes(self, file: DigestedLogFile) -> tuple[TrailChange, ...]:
         """What the log file says of changes to trails, if it is what a digest, which nothing proves, says of it."""
@@ -230,6 +225,7 @@ class Verification:
     def _take_finished(self, chain: FinishedChain) -> None:
         """What the chain's walk would have told."""
         trail = chain.summary.trail
+        self._objects.take_finished(chain)
         for finding in chain.findings:
             self._on_finding(trail, finding)
         with self._lock:
@@ -252,6 +248,7 @@ class Verification:
             bucket=bucket,
             on_finding=self._on_finding,
             on_change=partial(self._add_change, trail),
+            objects=self._objects,
             with_events=self._request.with_events,
             resumed=resumed,
         )
@@ -288,7 +285,8 @@ class Verification:
                 tally.add_reading(item)
                 self._check_stop(tally)
             else:
-                submit(tasks)  # findings stay behind the log files that the walk named before them
+                if isinstance(item, Finding) or self._objects.is_asked:
+                    submit(tasks)  # what is told stays behind the log files that the walk named before it
                 tally.add(item)
         submit(tasks)
         tally.end_skipping()
@@ -298,6 +296,7 @@ class Verification:
         for key, hash_value in zip(candidates, ahead.map(self._hash, candidates), strict=True):
             for finding in tally.moved.compare(key, hash_value):
                 tally.add(finding)
+        tally.end()
 
     def _hash(self, key: str) -> str:
         try:
@@ -343,57 +342,3 @@ class Verification:
 
     def _seconds(self) -> float:
         return self._resumed.seconds + self._clock() - self._started
-
-
-def _run_all(
-    work: Callable[[FoundChain], None], chains: Iterable[FoundChain], *, threads: int, stop: Callable[[], bool]
-) -> None:
-    """Do ``work`` for each chain, ``threads`` at once (1: in this one).  Raises the first failure, an object's last."""
-    waiting: SimpleQueue[FoundChain] = SimpleQueue()
-    ended: SimpleQueue[BaseException | None] = SimpleQueue()
-    for chain in chains:
-        waiting.put(chain)
-    count = waiting.qsize()
-    if threads == 1:
-        _run_some(work, waiting, ended)
-    else:
-        for _ in range(min(threads, count)):
-            threading.Thread(target=_run_some, args=(work, waiting, ended), daemon=True).start()
-    failure: BaseException | None = None
-    while count:
-        try:
-            ending = ended.get(timeout=_STOP_SECONDS)
-        except Empty:
-            if stop():
-                raise VerificationStopped("the verification was stopped") from None
-            continue
-        if ending is not None and not _is_of_one_chain(ending):
-            raise ending
-        failure = failure or ending
-        count -= 1
-    if failure is not None:
-        raise failure
-
-
-def _is_of_one_chain(error: BaseException) -> bool:
-    """Whether it is an object that cannot be read, rather than a source that fails."""
-    return isinstance(error, StoreError) and not error.retryable
-
-
-def _run_some(
-    work: Callable[[FoundChain], None],
-    waiting: SimpleQueue[FoundChain],
-    ended: SimpleQueue[BaseException | None],
-) -> None:
-    """What one of the threads does."""
-    with suppress(Empty):
-        while True:
-            chain = waiting.get_nowait()
-            try:
-                work(chain)
-            except BaseException as error:  # noqa: BLE001  the thread's boundary: it is raised where it is waited for
-                ended.put(error)
-                if not _is_of_one_chain(error):
-                    return
-            else:
-                ended.put(None)

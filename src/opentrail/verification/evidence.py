@@ -44,7 +44,8 @@ from opentrail.core.layout import (
 from opentrail.core.object_checks import MAX_CHECKED_BYTES
 from opentrail.verification.bundle import DIGESTS, BundleWriter, is_plain_key
 from opentrail.verification.bundle_source import BundleSource
-from opentrail.verification.discovery import find_folders, list_days
+from opentrail.verification.day_folders import list_days
+from opentrail.verification.discovery import find_folders
 from opentrail.verification.named_logs import LONGEST, MINUTE, NamedLogs
 from opentrail.verification.read_ahead import ReadAhead
 from opentrail.verification.request import VerifyRequest

@@ -53,6 +53,7 @@ EXPLANATIONS: Final[Mapping[FindingCode, str]] = {
     FindingCode.CHAIN_CUT_OFF: "The newest digests, which must have been delivered by then, are not there.",
     FindingCode.SPAN_UNPROVEN: "For this span no digest can be trusted, so nothing is proven of it.",
     FindingCode.NO_DIGESTS: "There is no digest to prove anything with.",
+    FindingCode.TRAILS_TOO_MANY: "Digests of more trails than can deliver there lie in one folder; not all were read.",
     FindingCode.KEY_ROTATED: "From this digest on another key signs, as happens from time to time.",
     FindingCode.BACKFILL_DIGEST: "This digest names log files that came too late for the digest of their hour.",
     FindingCode.DIGESTS_EMPTY: "These digests name no log file: they prove that none was delivered in their hours.",

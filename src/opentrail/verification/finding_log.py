@@ -17,7 +17,7 @@ from typing import IO, Final
 
 from opentrail.core.findings import Finding, FindingCode
 from opentrail.core.layout import TrailFolder
-from opentrail.verification.result import finding_document
+from opentrail.verification.result import told_document
 from opentrail.verification.timeline import Mark, mark_of
 
 MOST_SHOWN: Final = 200
@@ -48,13 +48,13 @@ class FindingLog:
         shown = self.shown.setdefault(finding.code, [])
         if len(shown) < MOST_SHOWN:
             shown.append(ShownFinding(trail, finding))
-        self._lines.write(json.dumps(finding_document(finding)).encode() + b"\n")
+        self._lines.write(json.dumps(told_document(trail, finding)).encode() + b"\n")
         found = mark_of(finding)
         if trail is not None and found is not None:
             self._mark(trail, *found)
 
     def lines(self) -> Iterator[bytes]:
-        """Every finding, as a line of JSON."""
+        """Every finding, with its chain, as a line of JSON."""
         self._lines.seek(0)
         yield from self._lines
         self._lines.seek(0, os.SEEK_END)

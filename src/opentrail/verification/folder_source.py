@@ -28,7 +28,7 @@ from opentrail.core.errors import ConfigError, NoSuchObject, StoreError
 from opentrail.core.layout import LogKind
 from opentrail.stores.local_names import FILE, META, WORK_FOLDER, EntryKind, format_path, parse_name, sidecar_path
 from opentrail.stores.local_sidecars import decode_sidecar, foreign_entry, mark_of, match_entry
-from opentrail.verification.source import ObjectTooLarge, SourceObject, user_metadata
+from opentrail.verification.source import ObjectTooLarge, OnKey, SourceObject, ignore_key, user_metadata
 
 _PIECE_BYTES: Final = 1024 * 1024
 _FOLDERS_OPEN: Final = 64  # a thread's: the log and digest folders of a few days
@@ -60,7 +60,7 @@ class FolderSource:
 
     def list_keys(self, prefix: str, *, start_after: str = "") -> Iterator[str]:
         """Every file below ``prefix``, as a key, in byte order; one folder in memory at a time."""
-        wanted, after = prefix.encode(), start_after.encode()
+        wanted, after = (text.encode("utf-8", "surrogateescape") for text in (prefix, start_after))
         above = wanted[: wanted.rfind(b"/") + 1]
         stack = [iter(self._entries(above))]
         while stack:
@@ -75,13 +75,12 @@ class FolderSource:
             elif (first.startswith(wanted) or wanted.startswith(first)) and (first > after or after.startswith(first)):
                 stack.append(iter(self._entries(first)))
 
-    def list_folders(self, prefix: str) -> list[str]:
+    def list_folders(self, prefix: str, *, beside: OnKey = ignore_key) -> list[str]:
         """The folders in ``prefix``."""
-        return [
-            first.decode("utf-8", "surrogateescape")
-            for first, is_folder, _ in self._entries(prefix.encode())
-            if is_folder
-        ]
+        folders: list[str] = []
+        for first, is_folder, _ in self._entries(prefix.encode("utf-8", "surrogateescape")):
+            (folders.append if is_folder else beside)(first.decode("utf-8", "surrogateescape"))
+        return folders
 
     def read(self, key: str, *, limit: int) -> SourceObject:
         """The file's bytes, and its metadata where the folder keeps them."""

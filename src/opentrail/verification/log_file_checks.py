@@ -105,19 +105,20 @@ class InlineChecks:
 
 
 class ThreadChecks:
-    """Up to ``threads`` log files at once."""
+    """Up to ``threads`` log files at once.  What fails in a thread (telling a result, say) is raised to who waits."""
 
     def __init__(self, source: TrailSource, threads: int) -> None:
         self._sources = Sources(source)
         self._state = threading.Condition()
         self._under_way = 0  # log files of batches that are not at their end
         self._most = 2 * threads
+        self._failure: BaseException | None = None
         self._threads = ReadingThreads(threads)
 
     def submit(self, tasks: tuple[LogFileTask, ...], done: OnChecked) -> None:
         """Give a batch to the threads."""
         with self._state:
-            self._state.wait_for(lambda: self._under_way < self._most)
+            self._wait(lambda: self._under_way < self._most)
             self._under_way += len(tasks)
         batch = _ThreadBatch(tasks, done)
         for number in range(len(tasks)):
@@ -126,22 +127,35 @@ class ThreadChecks:
     def finish(self) -> None:
         """Wait for the threads."""
         with self._state:
-            self._state.wait_for(lambda: not self._under_way)
+            self._wait(lambda: not self._under_way)
 
     def close(self) -> None:
         """Let the threads go when they have done what was asked for."""
         self._threads.close()
 
+    def _wait(self, is_ready: Callable[[], bool]) -> None:
+        self._state.wait_for(lambda: self._failure is not None or is_ready())
+        if self._failure is not None:
+            raise self._failure
+
     def _check(self, batch: _ThreadBatch, number: int) -> None:
-        result: _Checked | StoreError
         try:
-            result = check_task(self._sources, batch.tasks[number])
-        except StoreError as error:
-            result = error
-        if batch.put(number, result):
+            is_last = batch.put(number, self._result(batch.tasks[number]))
+        except BaseException as error:  # noqa: BLE001  the thread's boundary: it is raised where it is waited for
+            with self._state:
+                self._failure = error
+                self._state.notify_all()
+            return
+        if is_last:
             with self._state:
                 self._under_way -= len(batch.tasks)
                 self._state.notify_all()
+
+    def _result(self, task: LogFileTask) -> _Checked | StoreError:
+        try:
+            return check_task(self._sources, task)
+        except StoreError as error:
+            return error
 
 
 class _ThreadBatch:

@@ -84,7 +84,7 @@ def _open_path(text: str) -> OpenedSource:
 def _open_bucket(text: str, scheme: str, bucket: str, query: str, options: SourceOptions) -> TrailSource:
     if scheme == "s3":
         from opentrail.verification.s3_settings import read_aws_settings  # noqa: PLC0415  only for a bucket
-        from opentrail.verification.s3_source import S3Source  # noqa: PLC0415
+        from opentrail.verification.s3_source import S3Source  # noqa: PLC0415  the same
 
         settings = read_aws_settings(
             service="s3",
@@ -96,7 +96,7 @@ def _open_bucket(text: str, scheme: str, bucket: str, query: str, options: Sourc
         return S3Source(settings, bucket, name=text)
     if scheme in _REMOTE:
         from opentrail.stores.opening import open_store  # noqa: PLC0415  obstore costs its import
-        from opentrail.verification.store_source import StoreSource  # noqa: PLC0415
+        from opentrail.verification.store_source import StoreSource  # noqa: PLC0415  the same
 
         opening = partial(open_store, f"{scheme}://{bucket}{query}")
         return StoreSource(

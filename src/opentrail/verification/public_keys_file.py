@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import stat
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -22,11 +21,11 @@ from typing import Any, Final
 from opentrail.core.errors import ConfigError, FormatError, StoreError
 from opentrail.core.public_keys import PublicKey, decode_public_keys, encode_public_keys
 from opentrail.verification.output_file import replaced
+from opentrail.verification.own_file import read_own
 
 MAX_FILE_BYTES: Final = 16 * 1024 * 1024
 _MOST_PAGES: Final = 1000  # of an answer
 FIRST_KEYS: Final = datetime(2013, 11, 1, tzinfo=UTC)  # CloudTrail's own beginning
-_WRITABLE_BY_OTHERS: Final = stat.S_IWGRP | stat.S_IWOTH
 _FRESH: Final = timedelta(minutes=1)
 
 
@@ -92,7 +91,7 @@ class _Client:
 
     def __init__(self, question: KeyQuestion) -> None:
         from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415  once, when nothing is cached
-        from botocore.session import Session  # noqa: PLC0415
+        from botocore.session import Session  # noqa: PLC0415  the same
 
         self._question = question
         self._faults: tuple[type[Exception], ...] = (BotoCoreError, ClientError)
@@ -156,24 +155,12 @@ def _cache_path(cache: Path, question: KeyQuestion, region: str) -> Path:
 
 def _cached(path: Path, question: KeyQuestion, now: datetime) -> tuple[PublicKey, ...] | None:
     with suppress(OSError, ValueError, KeyError, TypeError, FormatError):
-        data = _read_own(path)
+        data = read_own(path, most=MAX_FILE_BYTES, with_folder=True)
         asked = json.loads(data)["asked"]
         start, end, at = (datetime.fromisoformat(asked[name]) for name in ("start", "end", "at"))
         if start <= question.start and (question.end <= end or now - at < _FRESH):
             return decode_public_keys(data)
     return None
-
-
-def _read_own(path: Path) -> bytes:
-    """A file that this user alone can have written.  Raises ``OSError`` for any other."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(descriptor, "rb") as file:
-        for status in (os.fstat(descriptor), path.parent.stat()):
-            if status.st_uid != os.geteuid() or status.st_mode & _WRITABLE_BY_OTHERS:
-                raise PermissionError(path)
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise PermissionError(path)
-        return file.read(MAX_FILE_BYTES)
 
 
 def _keep(path: Path, keys: tuple[PublicKey, ...], question: KeyQuestion, now: datetime) -> None:

@@ -18,7 +18,7 @@ from opentrail.core.public_keys import PublicKey
 from opentrail.verification.finding_log import FindingLog
 from opentrail.verification.output_file import replaced
 from opentrail.verification.report_html import html_report
-from opentrail.verification.result import VerifyResult
+from opentrail.verification.result import SignedDigests, VerifyResult, signed_by_all, signed_document
 from opentrail.verification.subject import ReportContext, answer_document
 
 FORMAT: Final = "opentrail-verification-report"
@@ -44,13 +44,13 @@ def report_maker(path: Path) -> Callable[[VerifyResult, FindingLog, ReportContex
 
 def json_report(result: VerifyResult, log: FindingLog, context: ReportContext) -> Iterator[bytes]:
     """The report for programs, in pieces."""
-    subject = context.subject
+    subject, signed = context.subject, signed_by_all(result)
     head: dict[str, Any] = {
         "format": FORMAT,
         "version": VERSION,
         "madeBy": f"opentrail {context.version}",
         "result": answer_document(subject, result),
-        "publicKeys": [_key_document(key) for key in subject.public_keys],
+        "publicKeys": [_key_document(key, signed.get(key.fingerprint)) for key in subject.public_keys],
         "inputs": [{"name": name, "sha256": sha256} for name, sha256 in context.inputs],
         "commands": list(context.commands),
         "notes": list(context.notes),
@@ -63,10 +63,11 @@ def json_report(result: VerifyResult, log: FindingLog, context: ReportContext) -
     yield b"\n  ]\n}\n"
 
 
-def _key_document(key: PublicKey) -> dict[str, str]:
+def _key_document(key: PublicKey, signed: SignedDigests | None) -> dict[str, Any]:
     return {
         "fingerprint": key.fingerprint,
         "validityStart": format_time(key.validity_start),
         "validityEnd": format_time(key.validity_end),
         "value": base64.b64encode(key.value).decode(),
+        "signed": signed_document(signed) if signed else None,
     }

@@ -22,7 +22,14 @@ from opentrail.verification.advice import ADVICE
 from opentrail.verification.explanations import EXPLANATIONS
 from opentrail.verification.finding_log import FindingLog
 from opentrail.verification.report_style import STYLE
-from opentrail.verification.result import ChainSummary, ObjectCounts, Verdict, VerifyResult
+from opentrail.verification.result import (
+    ChainSummary,
+    ObjectCounts,
+    SignedDigests,
+    Verdict,
+    VerifyResult,
+    signed_by_all,
+)
 from opentrail.verification.subject import ReportContext, hint, unspoken
 from opentrail.verification.timeline import Mark, Unit, rows_of, unit_for
 
@@ -78,7 +85,7 @@ def _page(result: VerifyResult, log: FindingLog, context: ReportContext) -> Iter
     yield from _chains(result)
     yield from _timelines(result, log)
     yield from _findings(log)
-    yield from _keys(context)
+    yield from _keys(result, context)
     yield _MEANING
     yield from _again(context)
     yield "</body>\n</html>\n"
@@ -254,20 +261,23 @@ def _finding_table(code: FindingCode, log: FindingLog) -> Iterator[str]:
     yield "</table>\n"
 
 
-def _keys(context: ReportContext) -> Iterator[str]:
-    keys = context.subject.public_keys
+def _keys(result: VerifyResult, context: ReportContext) -> Iterator[str]:
+    signed = signed_by_all(result)
+    keys = sorted(context.subject.public_keys, key=lambda key: key.fingerprint not in signed)
     yield f"<h2>Public keys</h2>\n<p>The public keys come from {_text(context.subject.keys_origin)}. "
     yield "Whoever doubts this report compares the fingerprints with those that the recording side publishes "
     yield "(<code>aws cloudtrail list-public-keys</code>, <code>opentrail keys export</code>).</p>\n"
-    yield "<table>\n<thead><tr><th>Fingerprint</th><th>Valid from</th><th>Valid until</th></tr></thead>\n"
-    yield from (_key(key) for key in keys[:_MOST_KEYS])
+    yield "<table>\n<thead><tr><th>Fingerprint</th><th>Valid from, until</th><th>Signed, of the valid digests</th></tr>"
+    yield "</thead>\n"
+    yield from (_key(key, signed.get(key.fingerprint)) for key in keys[:_MOST_KEYS])
     yield "</table>\n"
     yield from _more(len(keys) - _MOST_KEYS, "key")
 
 
-def _key(key: PublicKey) -> str:
-    start, end = _when(key.validity_start), _when(key.validity_end)
-    return f'<tr><td class="key">{_text(key.fingerprint)}</td><td>{start}</td><td>{end}</td></tr>\n'
+def _key(key: PublicKey, signed: SignedDigests | None) -> str:
+    what = f"{signed.digests:,}, of<br>{_when(signed.span.start)} to<br>{_when(signed.span.end)}" if signed else "none"
+    valid = f"{_when(key.validity_start)}<br>{_when(key.validity_end)}"
+    return f'<tr><td class="key">{_text(key.fingerprint)}</td><td>{valid}</td><td>{what}</td></tr>\n'
 
 
 _MEANING: Final = """

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
@@ -72,6 +72,27 @@ class ObjectCounts:
     missing: int = 0
     unchecked: int = 0
 
+    def __add__(self, other: ObjectCounts) -> ObjectCounts:
+        """Both together."""
+        return ObjectCounts(**{name: getattr(self, name) + getattr(other, name) for name in _COUNTS})
+
+
+_COUNTS: Final = tuple(each.name for each in fields(ObjectCounts))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignedDigests:
+    """What the public key of ``fingerprint`` proves of a chain: so many valid digests, within ``span``."""
+
+    fingerprint: str
+    digests: int
+    span: Span
+
+    def joined(self, other: SignedDigests) -> SignedDigests:
+        """Both: of two chains, or parts of one."""
+        span = Span(start=min(self.span.start, other.span.start), end=max(self.span.end, other.span.end))
+        return replace(self, digests=self.digests + other.digests, span=span)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChainSummary:
@@ -85,6 +106,7 @@ class ChainSummary:
     covered: Span | None  # from the first proven digest's start to the last one's end; None: nothing is proven
     unproven: tuple[Span, ...] = ()  # within ``covered``, where no digest can be trusted
     stopped: tuple[Span, ...] = ()  # within ``covered``, where none was made: logging or validation was off
+    signed_by: tuple[SignedDigests, ...] = ()  # by fingerprint; their digests are all the valid ones
     findings: Mapping[FindingCode, int] = field(default_factory=dict)  # how many of each
 
     @property
@@ -129,6 +151,15 @@ class VerifyResult:
         return EXIT_CODES[self.verdict]
 
 
+def signed_by_all(result: VerifyResult) -> dict[str, SignedDigests]:
+    """What each public key proves of all chains, by fingerprint; a key that proves nothing is not there."""
+    signed: dict[str, SignedDigests] = {}
+    for each in (each for chain in result.chains for each in chain.signed_by):
+        before = signed.get(each.fingerprint)
+        signed[each.fingerprint] = before.joined(each) if before else each
+    return signed
+
+
 def reservations(result: VerifyResult) -> Iterator[str]:
     """What the verdict does not speak of: digests that could not be proven, and time that none covers."""
     unproven = sum(chain.digests.unchecked for chain in result.chains)
@@ -144,6 +175,11 @@ def reservations(result: VerifyResult) -> Iterator[str]:
     if unexamined:
         gaps = counted(unexamined, "gap")
         yield f"not explained: {gaps} between digests, as the records that would say why were not read"
+
+
+def told_document(trail: TrailFolder | None, finding: Finding) -> dict[str, Any]:
+    """The JSON form of a finding, with the chain that it concerns (None: none)."""
+    return {"chain": trail and trail_document(trail), **finding_document(finding)}
 
 
 def finding_document(finding: Finding) -> dict[str, Any]:
@@ -193,28 +229,29 @@ def chain_document(chain: ChainSummary) -> dict[str, Any]:
         **trail_document(chain.trail),
         "bucket": chain.bucket,
         "verdict": chain.verdict.value,
-        "digests": _counts_document(chain.digests),
-        "logFiles": _counts_document(chain.log_files),
+        "digests": counts_document(chain.digests),
+        "logFiles": counts_document(chain.log_files),
         "logBytes": chain.log_bytes,
         "covered": _span_document(chain.covered) if chain.covered else None,
         "unproven": [_span_document(span) for span in chain.unproven],
         "stopped": [_span_document(span) for span in chain.stopped],
+        "signedBy": [{"fingerprint": each.fingerprint, **signed_document(each)} for each in chain.signed_by],
         "findings": _findings_document(chain.findings),
     }
+
+
+def signed_document(signed: SignedDigests) -> dict[str, Any]:
+    """The JSON form of what a public key proves, without which one."""
+    return {"digests": signed.digests, **_span_document(signed.span)}
 
 
 def _findings_document(counts: Mapping[FindingCode, int]) -> dict[str, int]:
     return {code.value: count for code, count in sorted(counts.items())}
 
 
-def _counts_document(counts: ObjectCounts) -> dict[str, int]:
-    return {
-        "total": counts.total,
-        "valid": counts.valid,
-        "invalid": counts.invalid,
-        "missing": counts.missing,
-        "unchecked": counts.unchecked,
-    }
+def counts_document(counts: ObjectCounts) -> dict[str, int]:
+    """The JSON form of counts."""
+    return {name: getattr(counts, name) for name in _COUNTS}
 
 
 def _span_document(span: Span) -> dict[str, str]:

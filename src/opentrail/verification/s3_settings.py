@@ -229,7 +229,7 @@ def _has_configuration(environ: Mapping[str, str]) -> bool:
 
 def _open_session(profile: str) -> Any:
     from botocore.exceptions import BotoCoreError  # noqa: PLC0415  only where the environment does not say all
-    from botocore.session import Session  # noqa: PLC0415
+    from botocore.session import Session  # noqa: PLC0415  the same
 
     try:
         session = Session(profile=profile or None)

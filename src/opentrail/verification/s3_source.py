@@ -21,7 +21,7 @@ from opentrail.verification.aws_faults import AwsFault
 from opentrail.verification.http_connection import HttpAnswer
 from opentrail.verification.s3_hosts import bucket_place
 from opentrail.verification.s3_settings import AwsSettings
-from opentrail.verification.source import ObjectTooLarge, SourceObject, user_metadata
+from opentrail.verification.source import ObjectTooLarge, OnKey, SourceObject, ignore_key, user_metadata
 
 _READS_AT_ONCE: Final = 72  # at most, in a process: two of them make 7,000 reads a second of 20 ms each
 _MOST_LISTING_BYTES: Final = 16 * 1024 * 1024  # a page of 1,000 keys of 1,024 bytes, each byte escaped
@@ -65,12 +65,13 @@ class S3Source:
             yield from self._checked(page.keys, prefix, start_after)
             start_after = page.keys[-1] if page.keys else start_after
 
-    def list_folders(self, prefix: str) -> list[str]:
+    def list_folders(self, prefix: str, *, beside: OnKey = ignore_key) -> list[str]:
         """ListObjectsV2 with a delimiter."""
         found: set[str] = set()
         last_key = ""
         for page in self._pages({"prefix": prefix, "delimiter": "/"}):
-            self._checked(page.keys, prefix, last_key)
+            for key in self._checked(page.keys, prefix, last_key):
+                beside(key)
             last_key = page.keys[-1] if page.keys else last_key
             for folder in page.folders:
                 if folder in found:

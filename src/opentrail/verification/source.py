@@ -3,7 +3,8 @@
 Rules of every source:
 
 * A key is the object's key in the bucket *as it was delivered*: a copy under another prefix is mapped back.
-* ``list_keys`` yields keys in the order of their UTF-8 bytes; ``list_folders`` is one level, folders alone.
+* ``list_keys`` yields keys in the order of their UTF-8 bytes; ``list_folders`` is one level: it gives the folders, and
+  tells ``beside`` of each key that lies there without one, in the same pass and without keeping it.
 * Metadata are the user metadata with bare, lower-case names (``signature``), as ``core.digests`` knows them.  Where
   ``keeps_metadata`` is False (a plain copy of a bucket's files) they are lost, but for what a digest may still have.
 * The world's failures are ``StoreError``, a missing key is ``NoSuchObject``, more bytes than asked are
@@ -15,13 +16,15 @@ Rules of every source:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from opentrail.core.errors import StoreError
 
 _USER: Final = "x-amz-meta-"
+
+OnKey = Callable[[str], None]
 
 
 class ObjectTooLarge(StoreError):  # noqa: N818  as NoSuchObject: a fact about the object
@@ -38,6 +41,10 @@ class SourceObject:
 
     data: bytes
     metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+def ignore_key(_key: str) -> None:
+    """Nobody wants to know."""
 
 
 class TrailSource(Protocol):
@@ -72,8 +79,11 @@ class TrailSource(Protocol):
         """Every key that starts with ``prefix`` and comes after ``start_after``, in byte order, lazily."""
         ...
 
-    def list_folders(self, prefix: str) -> list[str]:
-        """The prefixes one level below ``prefix`` ("" or ending in "/"), each with its last slash, in byte order."""
+    def list_folders(self, prefix: str, *, beside: OnKey = ignore_key) -> list[str]:
+        """The prefixes one level below ``prefix`` ("" or ending in "/"), each with its last slash, in byte order.
+
+        ``beside`` is told of each key of that level.
+        """
         ...
 
     def read(self, key: str, *, limit: int) -> SourceObject:

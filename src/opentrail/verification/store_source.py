@@ -15,7 +15,7 @@ from typing import Final, Protocol, runtime_checkable
 from opentrail.core.digests import SIGNATURE, SIGNATURE_ALGORITHM, SIGNATURE_ALGORITHM_NAME
 from opentrail.core.errors import NoSuchObject, StoreError
 from opentrail.stores.base import ObjectStore, StoredObject, UnusableKey
-from opentrail.verification.source import ObjectTooLarge, SourceObject, user_metadata
+from opentrail.verification.source import ObjectTooLarge, OnKey, SourceObject, ignore_key, user_metadata
 
 _FORBIDDEN: Final = "PermissionDeniedError"  # obstore's, by its name: whoever has another store need not import it
 _ARCHIVED: Final = "BlobArchived"  # Azure's code; Google has no archive that must be waited for
@@ -27,8 +27,8 @@ _RENAMED: Final = "rename_signature_algorithm"  # AzCopy's --s2s-handle-invalid-
 class ListsFolders(Protocol):
     """A store that lists folders itself."""
 
-    def list_folders(self, prefix: str) -> Sequence[str]:
-        """The prefixes one level below ``prefix``."""
+    def list_folders(self, prefix: str, beside: Callable[[str], None]) -> Sequence[str]:
+        """The prefixes one level below ``prefix``; ``beside`` is told of the keys there."""
         ...
 
 
@@ -71,11 +71,11 @@ class StoreSource:
             last = encoded
             yield info.key
 
-    def list_folders(self, prefix: str) -> list[str]:
+    def list_folders(self, prefix: str, *, beside: OnKey = ignore_key) -> list[str]:
         """Where the store lists keys alone: from each folder on, the next key that lies behind it."""
         store = self._store()
         if isinstance(store, ListsFolders):
-            return sorted(store.list_folders(prefix), key=str.encode)
+            return sorted(store.list_folders(prefix, beside), key=str.encode)
         found: list[str] = []
         after = ""
         while (key := self._next(prefix, after)) is not None:
@@ -84,6 +84,7 @@ class StoreSource:
                 found.append(f"{prefix}{name}/")
                 after = f"{prefix}{name}/\U0010ffff"
             else:
+                beside(key)
                 after = key
         return found
 

@@ -11,28 +11,32 @@ import threading
 from collections import Counter, deque
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from typing import Final
 
 from opentrail.core.errors import StoreError
 from opentrail.core.event_ids import RecentEvents
-from opentrail.core.findings import RULES, Concern, Finding, FindingCode, Severity
+from opentrail.core.findings import Finding, FindingCode
 from opentrail.core.layout import TrailFolder
 from opentrail.core.logging_changes import TrailChange
 from opentrail.core.moved_files import MovedFiles
 from opentrail.core.object_checks import DigestReading
+from opentrail.core.validation import DigestProven
 from opentrail.verification.checkpoint import FinishedChain, PartialChain
 from opentrail.verification.log_file_checks import BatchResult, LogFileResult, LogFileTask
-from opentrail.verification.result import ChainSummary, ObjectCounts, Span
+from opentrail.verification.object_verdicts import (
+    DigestVerdicts,
+    ObjectKind,
+    ObjectVerdict,
+    ObjectVerdicts,
+    counted_verdicts,
+    verdict_of_log_file,
+)
+from opentrail.verification.result import ChainSummary, Span
 
 MOST_KEPT: Final = 20_000  # findings of a chain, for a checkpoint; a chain with more is begun anew
 
 OnFinding = Callable[[TrailFolder | None, Finding], None]  # None: it is of no chain
-
-_DIGEST_ACCUSED: Final = frozenset(
-    code for code, rule in RULES.items() if code.startswith("digest-") and rule.severity is Severity.ERROR
-) - {FindingCode.DIGEST_MISSING}
-
-_DIGEST_UNPROVEN: Final = frozenset({FindingCode.DIGEST_SIGNATURE_LOST, FindingCode.DIGEST_SIGNATURE_DISPUTED})
 
 
 class ChangedMeanwhile(Exception):  # noqa: N818  not a failure: the chain is begun anew
@@ -57,6 +61,7 @@ class ChainTally:
         bucket: str,
         on_finding: OnFinding,
         on_change: Callable[[TrailChange], list[Finding]],
+        objects: ObjectVerdicts,
         with_events: bool = False,
         resumed: PartialChain | None = None,
     ) -> None:
@@ -72,18 +77,17 @@ class ChainTally:
         self._lock = threading.Lock()
         self._resumed = resumed
         self._skipped = {result.number: result for result in resumed.results} if resumed else {}
-        self._waiting: deque[Finding | LogFileResult | _Batch] = deque()
+        self._waiting: deque[Finding | DigestProven | LogFileResult | _Batch] = deque()
         self._fingerprint = hashlib.sha256()
         self._log_files = 0  # whose findings have left
         self._left: list[Finding] = []  # what a checkpoint needs: every finding, and what log files were ...
         self._results: list[LogFileResult] = []  # ... with the number of the file in the chain
         self._is_kept = True
         self._codes: Counter[FindingCode] = Counter()
-        self._accused: set[str] = set()
+        self._objects = objects
+        self._digests = DigestVerdicts(partial(objects.tell, trail, ObjectKind.DIGEST))
         self._digests_gone = 0  # were listed, and could not be read
-        self._digests_missing: set[str] = set()  # those, and those that were never listed
-        self._digests_unproven: set[str] = set()  # of which some are accused later
-        self._files: Counter[str] = Counter()
+        self._files: Counter[ObjectVerdict] = Counter()  # those that are not valid
         self._start: datetime | None = None
         self._end: datetime | None = None
         self._unproven: list[Span] = []
@@ -104,10 +108,10 @@ class ChainTally:
             self._start = start if self._start is None else min(self._start, start)
             self._end = end if self._end is None else max(self._end, end)
 
-    def add(self, finding: Finding) -> None:
+    def add(self, item: Finding | DigestProven) -> None:
         """The walk found something."""
         with self._lock:
-            self._waiting.append(finding)
+            self._waiting.append(item)
             self._flush()
 
     def skip(self, task: LogFileTask) -> bool:
@@ -127,17 +131,24 @@ class ChainTally:
             if self._log_files == resumed.log_files:
                 if self._fingerprint.hexdigest() != resumed.fingerprint:
                     raise ChangedMeanwhile
-                self._resumed = None
-                self._flush()
+                self._end_resumed(resumed)
         return True
 
     def end_skipping(self) -> None:
         """The walk is at its end.  Raises ``ChangedMeanwhile`` when it named fewer log files than before."""
-        if self._resumed is not None and self._resumed.log_files:
+        resumed = self._resumed
+        if resumed is None:
+            return
+        if resumed.log_files:
             raise ChangedMeanwhile
         with self._lock:
-            self._resumed = None
-            self._flush()
+            self._end_resumed(resumed)
+
+    def end(self) -> None:
+        """The chain is read, and every batch is done."""
+        with self._lock:
+            self._digests.end()
+            self._objects.end_chain(self.trail, self._digests.unproven)
 
     def add_batch(self, tasks: tuple[LogFileTask, ...]) -> Callable[[BatchResult | StoreError], None]:
         """Log files are being checked; what is returned takes the result."""
@@ -180,33 +191,24 @@ class ChainTally:
     def summary(self) -> ChainSummary:
         """The chain's part of the result."""
         assert not self._waiting, "every batch is done"
-        read = self.digests_done - self._digests_gone
-        unchecked = len(self._digests_unproven - self._accused)
-        files = self._files
-        bad = sum(files.values())
         return ChainSummary(
             trail=self.trail,
             bucket=self._bucket,
-            digests=ObjectCounts(
-                total=read + len(self._digests_missing),
-                valid=read - len(self._accused) - unchecked,
-                invalid=len(self._accused),
-                missing=len(self._digests_missing),
-                unchecked=unchecked,
-            ),
-            log_files=ObjectCounts(
-                total=self._log_files,
-                valid=self._log_files - bad,
-                invalid=files["invalid"],
-                missing=files["missing"],
-                unchecked=files["unchecked"],
-            ),
+            digests=self._digests.counts(self.digests_done - self._digests_gone),
+            log_files=counted_verdicts(self._log_files, self._files.elements()),
             log_bytes=self.log_bytes,
             covered=Span(start=self._start, end=self._end) if self._start and self._end else None,
             unproven=tuple(self._unproven),
             stopped=tuple(span for span in self._stopped if span not in self._unproven),
+            signed_by=self._digests.signed_by,
             findings=dict(self._codes),
         )
+
+    def _end_resumed(self, resumed: PartialChain) -> None:
+        """What was checked before the checkpoint is what it was."""
+        self._resumed = None
+        self._objects.take_partial(resumed)
+        self._flush()
 
     def _flush(self) -> None:
         """Let go what waits for no batch."""
@@ -214,6 +216,8 @@ class ChainTally:
             item = self._waiting[0]
             if isinstance(item, Finding):
                 self._tell(item)
+            elif isinstance(item, DigestProven):
+                self._digests.add_proven(item)
             elif isinstance(item, LogFileResult):
                 self._tell_result(item, "")
             elif item.result is None:
@@ -227,6 +231,11 @@ class ChainTally:
         for task in tasks:
             self._count_file(task)
         self.log_bytes += result.bytes_read
+        if self._objects.is_asked:
+            verdicts = {each.number: verdict_of_log_file(each.finding) for each in result.results}
+            for number, task in enumerate(tasks):
+                verdict = verdicts.get(number, ObjectVerdict.VALID)
+                self._objects.tell(self.trail, ObjectKind.LOG_FILE, task.key, verdict)
         for each in result.results:
             self._tell_result(each._replace(number=first + each.number), tasks[each.number].key)
 
@@ -240,12 +249,9 @@ class ChainTally:
         if self._is_kept:
             self._results.append(result._replace(event_ids=b""))
         if finding is not None:
-            if finding.concern is Concern.COVERAGE:
-                self._files["unchecked"] += 1
-            elif finding.code is FindingCode.LOG_FILE_MISSING:
-                self._files["missing"] += 1
-            elif finding.severity is Severity.ERROR:
-                self._files["invalid"] += 1
+            verdict = verdict_of_log_file(finding)
+            if verdict is not ObjectVerdict.VALID:
+                self._files[verdict] += 1
             self._tell(finding)
         for change in result.changes:
             for further in self._on_change(change):
@@ -258,13 +264,8 @@ class ChainTally:
         code, details = finding.code, finding.details
         self._codes[code] += 1
         self.moved.add(finding)
-        if code is FindingCode.DIGEST_MISSING:
-            self._digests_missing.add(finding.key)
-        elif code in _DIGEST_UNPROVEN:
-            self._digests_unproven.add(finding.key)
-        elif code in _DIGEST_ACCUSED:
-            self._accused.add(finding.key)
-        elif code is FindingCode.SPAN_UNPROVEN:
+        self._digests.add_finding(finding)
+        if code is FindingCode.SPAN_UNPROVEN:
             self._unproven.append(_span(details["start"], details["end"]))
         elif code is FindingCode.CHAIN_STARTED and "previous_end" in details:
             self._stopped.append(_span(details["previous_end"], details["start"]))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from opentrail.verification.engine import VerificationStopped
-from opentrail.verification.source import SourceObject, TrailSource
+from opentrail.verification.source import OnKey, SourceObject, TrailSource, ignore_key
 
 
 class WatchedSource:
@@ -58,11 +58,11 @@ class WatchedSource:
             self.listed += 1
             yield key
 
-    def list_folders(self, prefix: str) -> list[str]:
+    def list_folders(self, prefix: str, *, beside: OnKey = ignore_key) -> list[str]:
         """The prefixes one level below.  Raises ``VerificationStopped`` after ``stop``."""
         if self._is_stopping:
             raise VerificationStopped("the listing was stopped")
-        return self._source.list_folders(prefix)
+        return self._source.list_folders(prefix, beside=beside)
 
     def read(self, key: str, *, limit: int) -> SourceObject:
         """The object at ``key``."""
