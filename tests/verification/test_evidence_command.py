@@ -64,6 +64,18 @@ def test_a_bundle_verifies_alone(words: list[str], tmp_path: Path, capsys: pytes
         assert b"opentrail verify case.zip" in archive.read("README.txt")
 
 
+def test_what_lies_beside_the_trail_is_told_and_not_taken_in(words: list[str], tmp_path: Path) -> None:
+    shutil.copytree(words[1], tmp_path / "bucket")
+    planted = "AWSLogs/CloudTrail.json.gz"
+    (tmp_path / "bucket" / planted).write_bytes(b"")
+    assert main([words[0], str(tmp_path / "bucket"), *words[2:]]) == 0
+    with zipfile.ZipFile(tmp_path / "case.zip") as archive:
+        assert f"objects/{planted}" not in archive.namelist()
+        assert any(json.loads(line).get("leftOut") == planted for line in archive.read("manifest.jsonl").splitlines())
+        assert planted in archive.read("report.html").decode()
+        assert any(planted in note for note in json.loads(archive.read("report.json"))["notes"])
+
+
 def test_its_own_keys_are_named_and_others_are_taken_instead(
     words: list[str], trail: GeneratedTrail, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -107,7 +107,7 @@ def collect(
                 collection.learn(reading.key, reading.found)
                 writer.add_object(reading.key, reading.found)
             elif reading.found:
-                _leave_out(reading.key, reading.found, writer, collected)
+                leave_out(reading.key, reading.found, writer, collected)
             else:
                 _add_long(source, reading.key, MAX_DIGEST_BYTES if is_digests else MAX_CHECKED_BYTES, writer, collected)
             collected.objects, collected.size = writer.count, writer.size
@@ -132,7 +132,8 @@ def packed_at(source: TrailSource) -> datetime | None:
     return source.header.made_at if isinstance(source, BundleSource) else None
 
 
-def _leave_out(key: str, why: str, writer: BundleWriter, collected: Collected) -> None:
+def leave_out(key: str, why: str, writer: BundleWriter, collected: Collected) -> None:
+    """Let the manifest and the report say that the object at ``key`` is not in the bundle, or not whole."""
     writer.leave_out(key, why)
     if len(collected.left_out) < _TOLD:
         collected.left_out.append((key, why))
@@ -144,7 +145,7 @@ def _add_long(source: TrailSource, key: str, limit: int, writer: BundleWriter, c
     cut = _Cut(source.read_chunks(key), most)
     writer.add_long_object(key, cut)
     if cut.is_cut:
-        _leave_out(key, f"all behind its first {most} bytes: no verification reads more of it", writer, collected)
+        leave_out(key, f"all behind its first {most} bytes: no verification reads more of it", writer, collected)
 
 
 class _Cut:

@@ -16,7 +16,7 @@ from typing import IO, Final
 
 from opentrail.core.errors import ConfigError
 from opentrail.core.events import format_time
-from opentrail.core.findings import counted
+from opentrail.core.findings import Finding, counted
 from opentrail.core.layout import Folder
 from opentrail.core.public_keys import PublicKey, encode_public_keys
 from opentrail.verification.bundle import (
@@ -30,7 +30,7 @@ from opentrail.verification.bundle import (
 from opentrail.verification.bundle_source import BundleSource
 from opentrail.verification.discovery import find_chains
 from opentrail.verification.engine import Verification
-from opentrail.verification.evidence import DELIVERY, Collected, collect, missing_from, span_of
+from opentrail.verification.evidence import DELIVERY, Collected, collect, leave_out, missing_from, span_of
 from opentrail.verification.finding_log import FindingLog
 from opentrail.verification.named_logs import LONGEST
 from opentrail.verification.read_ahead import NoReadAhead, ReadAhead, ThreadReadAhead
@@ -95,13 +95,15 @@ def pack(packing: Packing, file: IO[bytes], path: str, state: PackingState) -> V
 
     Raises ``ConfigError`` when there is nothing to pack, ``StoreError``.
     """
-    folders, header = _plan(packing)
+    folders, strays, header = _plan(packing)
     ahead: ReadAhead = ThreadReadAhead(_READERS) if packing.source.reads_at_once > 1 else NoReadAhead()
     writer, log = BundleWriter(file, header), FindingLog()
     try:
         writer.add_text(README, _readme(packing, header))
         span = Span(start=header.start, end=header.end)
         collect(packing.source, folders, span, writer, ahead=ahead, collected=state.collected)
+        for stray in strays:
+            leave_out(stray.key, stray.message, writer, state.collected)
         if not writer.count:
             raise ConfigError(_nothing(packing, state.collected))
         writer.add_text(PUBLIC_KEYS, encode_public_keys(packing.public_keys))
@@ -119,12 +121,13 @@ def pack(packing: Packing, file: IO[bytes], path: str, state: PackingState) -> V
     return result
 
 
-def _plan(packing: Packing) -> tuple[list[Folder], BundleHeader]:
-    """The folders to pack, and what the bundle says of itself."""
+def _plan(packing: Packing) -> tuple[list[Folder], list[Finding], BundleHeader]:
+    """The folders to pack, what lies beside them and is no evidence, and what the bundle says of itself."""
     request = packing.request
     assert request.start is not None
     assert request.end is not None
-    found = find_chains(packing.source, replace(request, end=request.end + DELIVERY + LONGEST))
+    strays: list[Finding] = []  # ``discovery`` bounds their number
+    found = find_chains(packing.source, replace(request, end=request.end + DELIVERY + LONGEST), strays.append)
     folders = list(dict.fromkeys([chain.trail.folder for chain in found.chains] + list(found.undigested)))
     span = span_of(packing.source, folders, request.start, request.end)
     header = BundleHeader(
@@ -140,7 +143,7 @@ def _plan(packing: Packing) -> tuple[list[Folder], BundleHeader]:
         made_at=packing.made_at,
         made_by=f"opentrail {packing.version}",
     )
-    return folders, header
+    return folders, strays, header
 
 
 def _nothing(packing: Packing, collected: Collected) -> str:
@@ -208,7 +211,7 @@ def _notes(packing: Packing, header: BundleHeader, left_out: int, collected: Col
         )
     yield "What a digest behind that time names is in here too, because log files arrive after what they tell of."
     if left_out:
-        yield f"{counted(left_out, 'object')} of the source could not be taken in, or not whole (see the manifest):"
+        yield f"{counted(left_out, 'object')} of the source were not taken in, or not whole (see the manifest):"
         yield from (f"{key}: {why}" for key, why in collected.left_out)
     if left_out > len(collected.left_out):
         yield f"and {left_out - len(collected.left_out):,} more."
