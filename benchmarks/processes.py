@@ -12,14 +12,16 @@ import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from opentrail.testing.live_server import LiveServer
 
 START_SECONDS = 60
+_LOOK_SECONDS = 0.02
 
 
 def load_parser(description: str | None, *, seconds: float, rounds_of: str) -> argparse.ArgumentParser:
@@ -76,3 +78,27 @@ def peak_megabytes(pid: int) -> float:
     found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
     assert found
     return int(found[1]) * 1024 / 1e6
+
+
+class PeakWatch:
+    """Looks now and then how much memory a process and its children hold; the kernel's count at its end (ru_maxrss)
+    begins with what the process held that started it.  ``megabytes``: the most of the largest one.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self.megabytes = 0.0
+        self._pid = pid
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+
+    def end(self) -> None:
+        """The process has ended."""
+        self._over.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._over.wait(_LOOK_SECONDS):
+            with suppress(OSError, AssertionError):  # it has ended
+                children = Path(f"/proc/{self._pid}/task/{self._pid}/children").read_text().split()
+                self.megabytes = max(self.megabytes, *map(peak_megabytes, (self._pid, *map(int, children))))

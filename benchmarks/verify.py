@@ -32,7 +32,7 @@ from opentrail.keys.rsa_files import RsaKeyFiles
 from opentrail.testing.aws_cli import require_aws
 from opentrail.testing.live_server import free_port
 from opentrail.testing.trail_generator import GeneratedTrail, LocalFolder, TrailPlan, account_numbers, generate_trail
-from processes import listening
+from processes import PeakWatch, listening
 
 LARGE_RECORDS = 32_000  # of a log file: 47 MB
 LARGE_FILES = 13  # 613 MB, as much as a month of 5-minute files
@@ -47,7 +47,7 @@ class Cost:
 
     wall: float  # seconds
     cpu: float  # seconds, with its children's
-    rss: int  # bytes, of its largest process; no less than this process had when it started the command
+    megabytes: float  # of memory: the peak of its largest process
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,7 +155,7 @@ def compare_month(bench: Bench, runs: int) -> Iterator[Comparison]:
     yield compare("one account, from a folder", costs["aws"], costs["folder"], Aim(wall=25, cpu=13))
     yield compare("one account, over HTTP", costs["aws"], costs["http"], Aim(wall=8))
     count = len(bench.trail.plan.accounts)
-    every = [Cost(wall=each.wall * count, cpu=each.cpu * count, rss=each.rss) for each in costs["aws"]]
+    every = [Cost(wall=each.wall * count, cpu=each.cpu * count, megabytes=each.megabytes) for each in costs["aws"]]
     yield compare(f"all {count} accounts, from a folder (CLI: {count} times one)", every, costs["all"], Aim())
 
 
@@ -169,7 +169,7 @@ def compare_slow(bench: Bench, runs: int) -> Comparison:
     aws, ours = [], []
     for _ in range(max(1, runs - 1)):
         cost = bench.aws(account, *day)
-        aws.append(Cost(wall=cost.wall * scale, cpu=cost.cpu * scale, rss=cost.rss))
+        aws.append(Cost(wall=cost.wall * scale, cpu=cost.cpu * scale, megabytes=cost.megabytes))
         ours.append(bench.opentrail(bench.bucket, *whole, "--account-id", account))
     return compare(f"{FIRST_BYTE_MS} ms to the first byte (CLI: one day, x{scale:.0f})", aws, ours, Aim(wall=80))
 
@@ -197,7 +197,7 @@ def compare(name: str, aws: Sequence[Cost], ours: Sequence[Cost], aim: Aim) -> C
         cpu=median(each.cpu for each in ours),
         wall_ratio=median(theirs.wall / mine.wall for theirs, mine in pairs),
         cpu_ratio=median(theirs.cpu / mine.cpu for theirs, mine in pairs),
-        rss_megabytes=max(each.rss for each in ours) / 1e6,
+        rss_megabytes=max(each.megabytes for each in ours),
         aim=aim,
     )
 
@@ -260,13 +260,15 @@ def run_command(command: Sequence[str], url: str) -> Cost:
     began = time.perf_counter()
     running = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     assert running.stdout is not None
+    watch = PeakWatch(running.pid)
     output = running.stdout.read()
     _, status, usage = os.wait4(running.pid, 0)
     wall = time.perf_counter() - began
+    watch.end()
     running.returncode = os.waitstatus_to_exitcode(status)
     if running.returncode:
         raise SystemExit(f"{' '.join(command)}: exit code {running.returncode}\n{output.decode()}")
-    return Cost(wall=wall, cpu=usage.ru_utime + usage.ru_stime, rss=usage.ru_maxrss * 1024)
+    return Cost(wall=wall, cpu=usage.ru_utime + usage.ru_stime, megabytes=watch.megabytes)
 
 
 def _times(start: datetime, end: datetime, ending: str = "") -> tuple[str, ...]:

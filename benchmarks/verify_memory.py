@@ -26,6 +26,7 @@ from opentrail.verification.engine import Verification
 from opentrail.verification.folder_source import FolderSource
 from opentrail.verification.request import VerifyRequest
 from opentrail.verification.source import SourceObject
+from processes import PeakWatch
 
 MOST_MEGABYTES = 200
 
@@ -48,14 +49,15 @@ def measure_million(folder: Path, count: int) -> None:
     print(f"{count:,} log files in a listing, made in {time.perf_counter() - began:.0f} s", flush=True)
     began = time.perf_counter()
     child = os.posix_spawn(sys.executable, [sys.executable, __file__, "--role", str(folder)], os.environ)
-    _, status, usage = os.wait4(child, 0)
+    watch = PeakWatch(child)
+    _, status = os.waitpid(child, 0)
     seconds = time.perf_counter() - began
+    watch.end()
     if status:
         raise SystemExit("the trail is not valid")
-    megabytes = usage.ru_maxrss * 1024 / 1e6
-    judged = "met" if megabytes < MOST_MEGABYTES else "MISSED"
+    judged = "met" if watch.megabytes < MOST_MEGABYTES else "MISSED"
     print(f"verified in {seconds:.1f} s ({count / seconds:,.0f} log files/s)")
-    print(f"peak resident memory {megabytes:.0f} MB   < {MOST_MEGABYTES}: {judged}")
+    print(f"peak resident memory {watch.megabytes:.0f} MB   < {MOST_MEGABYTES}: {judged}")
 
 
 class AlikeTarget:

@@ -20,6 +20,7 @@ import pytest
 from opentrail.cli.main import main
 from opentrail.core.errors import StoreError
 from opentrail.core.public_keys import encode_public_keys
+from opentrail.stores.local import LocalStore
 from opentrail.testing.sample_trail import BUCKET, FOLDER, Objects, SampleTrail
 from opentrail.testing.static_bucket import Gauge, StaticBucket, serving
 from opentrail.verification.http_connection import PATIENCE
@@ -320,3 +321,20 @@ def test_folders_may_come_in_the_order_of_files() -> None:
         source = source_at(url)
         assert source.list_folders("") == sorted(names)
         source.close()
+
+
+def test_a_bucket_that_was_filled_from_files(trail: SampleTrail, capsys: pytest.CaptureFixture[str]) -> None:
+    """It has lost the metadata of every object, which it says of itself nowhere."""
+    plain: Objects = {key: (data, {}) for key, (data, _) in trail.objects.items()}
+    with serving(Refusing(plain)) as url:
+        assert verify(url) == 1
+        assert "--metadata-lost" in capsys.readouterr().out
+        assert verify(url, "--metadata-lost", "--report", "report.html") == 0
+    assert "the copy has lost the signature" in " ".join(capsys.readouterr().out.split())
+    assert "--metadata-lost" in Path("report.html").read_text(), "in how to check again"
+    store = LocalStore("a-store")
+    for key, (data, metadata) in trail.objects.items():
+        store.put(key, data, metadata)
+    store.close()
+    assert main(["verify", "a-store", "--metadata-lost", "--public-keys", "keys.json"]) == 2
+    assert "a-store has the metadata of its objects" in capsys.readouterr().err

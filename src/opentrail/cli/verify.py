@@ -108,6 +108,7 @@ def open_named_source(text: str, options: dict[str, Any]) -> OpenedSource:
                 profile=options["profile"] or "",
                 is_signed=not options["no_sign_request"],
                 original=options["original_bucket"] or "",
+                metadata_lost=options["metadata_lost"],
             ),
         )
     except FormatError as error:

@@ -120,6 +120,7 @@ SOURCE_OPTIONS: Final = (
         metavar="BUCKET[/PREFIX]",
         help="SOURCE is a copy of what lay there",
     ),
+    _switch("metadata-lost", "SOURCE is a bucket that was filled from files, without the objects' metadata"),
     Option(name="endpoint-url", parse=str, metavar="URL", help="S3 endpoint to read from"),
     Option(name="profile", parse=str, metavar="NAME", help="profile of the AWS configuration"),
     _switch("no-sign-request", "read a public bucket without credentials"),

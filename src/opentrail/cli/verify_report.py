@@ -63,5 +63,5 @@ def _command(subject: Subject, options: dict[str, Any]) -> str:
             words += [f"--{name.replace('_', '-')}", f"{options[name]:%Y-%m-%dT%H:%M:%SZ}"]
     for name, value in subject.request.filters():
         words += [f"--{name}", value]
-    words += [f"--{name.replace('_', '-')}" for name in ("no_sign_request", "events") if options[name]]
+    words += [f"--{name.replace('_', '-')}" for name in ("no_sign_request", "metadata_lost", "events") if options[name]]
     return shlex.join(words)

@@ -23,7 +23,9 @@ ADVICE: Final[Mapping[FindingCode, str]] = {
     FindingCode.DIGEST_MALFORMED: _RESTORE,
     FindingCode.DIGEST_TRAILING_DATA: "Restore it; look at what was appended.",
     FindingCode.DIGEST_TOO_LARGE: "Do not unpack it with other tools; restore it.",
-    FindingCode.DIGEST_UNSIGNED: "Restore the object with its metadata.",
+    FindingCode.DIGEST_UNSIGNED: (
+        "Restore the object with its metadata. Of a copy in which all have lost theirs, say --metadata-lost."
+    ),
     FindingCode.DIGEST_SIGNATURE_INVALID: "Restore the object with its metadata, and compare the two.",
     FindingCode.DIGEST_SIGNATURE_LOST: (
         "Copy the objects with their metadata, or copy once more when the next digest is there, and verify again."

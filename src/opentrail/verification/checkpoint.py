@@ -33,6 +33,7 @@ from opentrail.verification.result import (
     finding_document,
     trail_document,
 )
+from opentrail.verification.source import TrailSource
 
 FORMAT: Final = "opentrail-verify-checkpoint-1"
 
@@ -73,10 +74,11 @@ class Checkpoint:
     partial: Mapping[TrailFolder, PartialChain] = field(default_factory=dict)
 
 
-def run_of(source: str, request: VerifyRequest, public_keys: Iterable[PublicKey]) -> str:
+def run_of(source: TrailSource, request: VerifyRequest, public_keys: Iterable[PublicKey]) -> str:
     """What tells a run from others: the same source, request and keys give the same text."""
     parts = [
-        source,
+        source.name,
+        repr(source.keeps_metadata),
         repr(request.start),
         repr(request.end),
         request.prefix,

@@ -88,7 +88,7 @@ class Verification:
         self._source = source
         self._request = request
         self._public_keys = keys_by_fingerprint(public_keys)
-        self._run = run_of(source.name, request, self._public_keys.values())
+        self._run = run_of(source, request, self._public_keys.values())
         if resumed is not None and resumed.run != self._run:
             raise OpentrailError("the checkpoint is of another verification: of another source, time, filter or keys")
         self._resumed = resumed or Checkpoint(run=self._run)

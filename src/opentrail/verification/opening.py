@@ -34,6 +34,7 @@ class SourceOptions:
     aws_region: str = ""
     is_signed: bool = True
     original: str = ""  # BUCKET[/PREFIX]: the source is a copy of it
+    metadata_lost: bool = False  # the source is a copy of it, made from files
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,10 +51,10 @@ class OpenedSource:
 def open_source(text: str, options: SourceOptions) -> OpenedSource:
     """Open what ``text`` names.  Raises ``ConfigError``, ``FormatError``."""
     scheme, colon, rest = text.partition("://")
-    if not colon:
-        opened = _open_path(text)
-    elif scheme == "file":
-        opened = _open_path(rest)
+    if not colon or scheme == "file":
+        opened = _open_path(rest if colon else text)
+        if options.metadata_lost and opened.source.keeps_metadata:
+            raise ConfigError(f"--metadata-lost: {text} has the metadata of its objects")
     else:
         rest, mark, query = rest.partition("?") if scheme in _REMOTE else (rest, "", "")
         bucket, _, prefix = rest.partition("/")
@@ -93,7 +94,7 @@ def _open_bucket(text: str, scheme: str, bucket: str, query: str, options: Sourc
             endpoint_url=options.endpoint_url,
             is_signed=options.is_signed,
         )
-        return S3Source(settings, bucket, name=text)
+        return S3Source(settings, bucket, name=text, keeps_metadata=not options.metadata_lost)
     if scheme in _REMOTE:
         from opentrail.stores.opening import open_store  # noqa: PLC0415  obstore costs its import
         from opentrail.verification.store_source import StoreSource  # noqa: PLC0415  the same
@@ -104,6 +105,7 @@ def _open_bucket(text: str, scheme: str, bucket: str, query: str, options: Sourc
             name=text,
             bucket=bucket,
             reads_at_once=_REMOTE_READS,
+            keeps_metadata=not options.metadata_lost,
             has_hyphens=scheme != "az",
             has_threads=True,
         )

@@ -38,14 +38,14 @@ T = TypeVar("T")
 
 
 class S3Source:
-    """The bucket ``bucket``."""
+    """The bucket ``bucket``; of a copy that was made from files it is to be said that nothing ``keeps_metadata``."""
 
     reads_at_once: Final = _READS_AT_ONCE
-    keeps_metadata: Final = True
     survives_fork: Final = True
 
-    def __init__(self, settings: AwsSettings, bucket: str, *, name: str) -> None:
+    def __init__(self, settings: AwsSettings, bucket: str, *, name: str, keeps_metadata: bool = True) -> None:
         self.name = name
+        self.keeps_metadata = keeps_metadata
         self.bucket = bucket
         self._settings = settings
         self._client = AwsClient(settings)
@@ -95,7 +95,7 @@ class S3Source:
 
     def sibling(self, bucket: str) -> S3Source:
         """Another bucket, with the same credentials."""
-        found = S3Source(self._settings, bucket, name=f"s3://{bucket}")
+        found = S3Source(self._settings, bucket, name=f"s3://{bucket}", keeps_metadata=self.keeps_metadata)
         self._siblings.append(found)
         return found
 
