@@ -26,6 +26,8 @@ from opentrail.testing.static_bucket import Gauge, StaticBucket, serving
 from opentrail.verification.http_connection import PATIENCE
 from opentrail.verification.opening import SourceOptions, open_source
 from opentrail.verification.read_ahead import ThreadReadAhead
+from opentrail.verification.s3_hosts import bucket_place
+from opentrail.verification.s3_settings import read_aws_settings
 from opentrail.verification.source import ObjectTooLarge, SourceObject, TrailSource, user_metadata
 
 Refuse = Callable[[bytes], bytes | None]
@@ -338,3 +340,20 @@ def test_a_bucket_that_was_filled_from_files(trail: SampleTrail, capsys: pytest.
     store.close()
     assert main(["verify", "a-store", "--metadata-lost", "--public-keys", "keys.json"]) == 2
     assert "a-store has the metadata of its objects" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("bucket", ["..", "a b", "ä" * 9, "a\r\nx: y", "evil.example/a"])
+def test_what_is_no_bucket_s_name_is_asked_nowhere(bucket: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A digest may name any bucket for its log files."""
+    source = open_source(f"s3://{BUCKET}", SourceOptions(aws_region="eu-west-1")).source
+    assert source.sibling(bucket) is None
+    if "/" not in bucket:
+        assert main(["verify", f"s3://{bucket}", "--public-keys", "keys.json"]) == 2
+        assert "is no name of a bucket" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("bucket", ["a" * 64, "..a", "A_b", "-a-"])
+def test_a_name_that_is_no_host_s_stands_in_the_path(bucket: str) -> None:
+    settings = read_aws_settings(service="s3", profile="", region="eu-west-1", endpoint_url="", is_signed=True)
+    origin, path = bucket_place(settings, bucket, "eu-west-1")
+    assert (origin.host, path) == ("s3.eu-west-1.amazonaws.com", f"/{bucket}")

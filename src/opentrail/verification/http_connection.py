@@ -96,6 +96,9 @@ class HttpConnection:
                 self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, seconds)
                 self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, seconds)
                 self._socket.settimeout(None)
+        except UnicodeError:
+            self.close()
+            raise StoreError(f"{origin.authority!a} is no name of a host", retryable=False) from None
         except OSError as error:
             self.close()
             via = f" (through the proxy {proxy.host}:{proxy.port})" if proxy else ""

@@ -84,9 +84,12 @@ def _open_path(text: str) -> OpenedSource:
 
 def _open_bucket(text: str, scheme: str, bucket: str, query: str, options: SourceOptions) -> TrailSource:
     if scheme == "s3":
-        from opentrail.verification.s3_settings import read_aws_settings  # noqa: PLC0415  only for a bucket
+        from opentrail.verification.s3_hosts import is_bucket_name  # noqa: PLC0415  only for a bucket
+        from opentrail.verification.s3_settings import read_aws_settings  # noqa: PLC0415  the same
         from opentrail.verification.s3_source import S3Source  # noqa: PLC0415  the same
 
+        if not is_bucket_name(bucket):
+            raise ConfigError(f"{text}: {bucket!r} is no name of a bucket")
         settings = read_aws_settings(
             service="s3",
             profile=options.profile,

@@ -19,7 +19,7 @@ from opentrail.core.errors import NoSuchObject, StoreError
 from opentrail.verification.aws_client import AwsClient, Target, encode_path, encode_query, read_whole
 from opentrail.verification.aws_faults import AwsFault
 from opentrail.verification.http_connection import HttpAnswer
-from opentrail.verification.s3_hosts import bucket_place
+from opentrail.verification.s3_hosts import bucket_place, is_bucket_name
 from opentrail.verification.s3_settings import AwsSettings
 from opentrail.verification.source import ObjectTooLarge, OnKey, SourceObject, ignore_key, user_metadata
 
@@ -93,8 +93,10 @@ class S3Source:
         answer = self._get_object(key, lambda answer: answer)
         return _chunks(key, answer)
 
-    def sibling(self, bucket: str) -> S3Source:
+    def sibling(self, bucket: str) -> S3Source | None:
         """Another bucket, with the same credentials."""
+        if not is_bucket_name(bucket):
+            return None
         found = S3Source(self._settings, bucket, name=f"s3://{bucket}", keeps_metadata=self.keeps_metadata)
         self._siblings.append(found)
         return found
