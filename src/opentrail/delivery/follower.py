@@ -257,8 +257,10 @@ class LogFileFollower:
         """Stage the digests of a chain that are due (``one_more``: and one that ends now); returns how many."""
         if not chain.validated:
             return 0
-        newest = transaction.newest_digest_end(chain.key)  # of an earlier chain, if this one has none
-        ends = [end for end in due_ends(chain, stamp, self._digest_interval_seconds) if end > newest]
+        ends = due_ends(chain, stamp, self._digest_interval_seconds)
+        if ends and chain.digest_end is None:
+            newest = transaction.newest_digest_end(chain.key)  # of an earlier chain, which was held open meanwhile
+            ends = [end for end in ends if end > newest]
         ends += [stamp] * one_more
         for end in ends:
             chain = self._stage_digest(transaction, chain, end)
