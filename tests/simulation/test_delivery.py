@@ -249,13 +249,17 @@ class Site:
         self.trails.change(arn, self.clock.now(), lambda _: wanted)
         self.call(HOME, before=before)
 
-    def round(self, *, everything: bool = False, digest: bool = False) -> None:
-        """One round of delivery; a kill in it is a restart."""
+    def round(self, *, takes: bool = True, everything: bool = False, digest: bool = False) -> None:
+        """One round of delivery, which ``takes`` what is in the journal or comes too soon for that.
+
+        A kill in it is a restart.
+        """
         try:
             oldest = self.trails.generation
             self.follower.close_windows(self.clock.now(), oldest_generation=oldest)
-            self.follower.take(self.clock.now())
-            self.follower.close_windows(self.clock.now(), oldest_generation=oldest, all_windows=digest)
+            if takes:
+                self.follower.take(self.clock.now())
+                self.follower.close_windows(self.clock.now(), oldest_generation=oldest, all_windows=digest)
             self.courier.run(now_all=everything)
             self.journal.trim(self.follower.position() + 1)
             self.trails.forget_before(self.follower.oldest_generation())
@@ -328,14 +332,16 @@ def test_everything_arrives_once_whatever_happens(site: Site) -> None:
             organization = {"organization_id": world.random.choice(("", ORGANIZATION))} if name == "company" else {}
             is_logging = world.random.random() < 0.6
             site.change(name, is_logging=is_logging, log_file_validation_enabled=True, **organization)
+            if not is_logging and world.random.random() < 0.5:
+                site.change(name, is_logging=True)
         elif action < 0.58:
             site.change("third", deleted=True)
         elif action < 0.62:
             world.bucket_away = not world.bucket_away
         elif action < 0.64:
             clock.step(-3600)
-        clock.advance(world.random.randrange(120))
-        site.round(digest=world.random.random() < 0.05)
+        clock.advance(world.random.randrange(120 if world.random.random() < 0.95 else 3 * DIGEST_SECONDS))
+        site.round(takes=world.random.random() < 0.7, digest=world.random.random() < 0.05)
     world.calm, world.bucket_away = True, False
     for name in ("first", "company", "third"):
         site.change(name, is_logging=False, log_file_validation_enabled=True)
