@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -261,8 +262,9 @@ def test_an_interrupted_run_of_json_says_so_in_its_last_line(slow_bucket: tuple[
     assert running.returncode == 130
 
 
+@pytest.mark.parametrize(("asked", "verdict", "code"), [((), "VALID", 0), (("--expect-until", "now"), "INCOMPLETE", 1)])
 def test_a_report_that_cannot_be_written_costs_no_second_verification(
-    trail: SampleTrail, lay: Lay, keys: Path, tmp_path: Path
+    trail: SampleTrail, lay: Lay, keys: Path, tmp_path: Path, *, asked: tuple[str, ...], verdict: str, code: int
 ) -> None:
     folder = lay(trail.objects)
     script = (
@@ -271,15 +273,15 @@ def test_a_report_that_cannot_be_written_costs_no_second_verification(
         "report.write_report = fail\n"
         "from opentrail.cli.main import main; sys.exit(main(sys.argv[1:]))"
     )
-    words = ["verify", str(folder), "--public-keys", str(keys), "--report", "report.html"]
+    words = ["verify", str(folder), "--public-keys", str(keys), "--report", "report.html", *asked]
     done = subprocess.run(
         [sys.executable, "-c", script, *words], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 2
-    assert "VALID" in done.stdout
+    assert f"\n{verdict}: " in done.stdout
     assert "--resume goes on" in done.stderr
     again = verify(*words[1:], "--resume", cwd=tmp_path)
-    assert again.returncode == 0
+    assert again.returncode == code, again.stderr
     assert (tmp_path / "report.html").stat().st_mode & 0o777 == 0o600
     assert not (tmp_path / "opentrail-verify.resume").exists()
 
@@ -493,3 +495,25 @@ def test_names_that_command_a_terminal_are_spelled_out(trail: SampleTrail, lay: 
     done = verify(lay(objects), "--public-keys", keys)
     assert done.returncode == 1
     assert all(character.isprintable() or character == "\n" for character in done.stdout + done.stderr)
+
+
+@pytest.mark.parametrize(("hours_ago", "code"), [(3, 0), (6, 1)])
+def test_by_now_the_digest_of_the_last_hour_may_still_be_on_its_way(tmp_path: Path, hours_ago: int, code: int) -> None:
+    plan = TrailPlan(start=datetime.now(UTC).replace(microsecond=0) - timedelta(hours=hours_ago), hours=2)
+    made = generate_trail(replace(plan, files_per_hour=1), LocalFolder(tmp_path / "t"), RsaKeyFiles(tmp_path / "k"))
+    assert made.end < datetime.now(UTC)
+    (tmp_path / "keys.json").write_bytes(encode_public_keys(made.all_public_keys()))
+    words = ["--public-keys", str(tmp_path / "keys.json"), "--expect-until", "now", "--quiet"]
+    assert main(["verify", str(tmp_path / "t"), *words]) == code
+
+
+def test_where_there_is_no_key_yet_none_is_exported(tmp_path: Path) -> None:
+    server = LiveServer(tmp_path / "data")
+    server.start()
+    try:
+        done = server.run("keys", "export", "-o", str(tmp_path / "keys.json"))
+    finally:
+        server.end()
+    assert done.returncode == 2
+    assert "there is no public key yet" in done.stderr
+    assert not (tmp_path / "keys.json").exists()

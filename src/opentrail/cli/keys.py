@@ -79,6 +79,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _export(keys: Sequence[PublicKey], output: str | None) -> None:
+    if not keys:
+        raise ConfigError("there is no public key yet: the first digest of a region makes one; nothing was written")
     if output is None:
         print(encode_public_keys(keys).decode(), end="")
     else:

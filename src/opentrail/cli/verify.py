@@ -16,7 +16,7 @@ from opentrail.cli.progress import search_line, status_line, verify_line
 from opentrail.cli.resume_file import DEFAULT_NAME, leave_checkpoint, read_checkpoint
 from opentrail.cli.signals import INTERRUPTED, interrupted_by_signals, stopped_by_signals
 from opentrail.cli.terminal import printable, wrapped
-from opentrail.cli.verify_options import SOURCE_OPTIONS, VERIFY_OPTIONS, add_options, read_options
+from opentrail.cli.verify_options import NOW, SOURCE_OPTIONS, VERIFY_OPTIONS, add_options, read_options
 from opentrail.core.errors import ConfigError, FormatError, StoreError
 
 if TYPE_CHECKING:  # `opentrail verify --help` must not wait for them
@@ -117,9 +117,11 @@ def open_named_source(text: str, options: dict[str, Any]) -> OpenedSource:
 
 def request_of(options: dict[str, Any], opened: OpenedSource) -> VerifyRequest:
     """What is asked."""
+    from opentrail.core.validation import LATEST_DIGEST  # noqa: PLC0415  not for --help
     from opentrail.verification.evidence import packed_at  # noqa: PLC0415  the same
-    from opentrail.verification.request import VerifyRequest  # noqa: PLC0415  not for --help
+    from opentrail.verification.request import VerifyRequest  # noqa: PLC0415  the same
 
+    now, until = datetime.now(UTC), options.get("expect_until")
     home_region, account_id, trail_name = options["trail_arn"] or ("", "", "")
     span = opened.span
     return VerifyRequest(
@@ -132,8 +134,9 @@ def request_of(options: dict[str, Any], opened: OpenedSource) -> VerifyRequest:
         account_ids=frozenset(options["account_id"]),
         regions=frozenset(options["region"]),
         original_bucket=opened.source.bucket,
-        expected_until=options.get("expect_until"),
-        asked_at=(not options["end"] and packed_at(opened.source)) or datetime.now(UTC),
+        expected_until=now - LATEST_DIGEST if until == NOW else until,
+        is_until_now=until == NOW,
+        asked_at=(not options["end"] and packed_at(opened.source)) or now,
         with_events=bool(options.get("events")),
         jobs=options.get("jobs") or _cores(),
     )

@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from opentrail.core.errors import ConfigError
 
+NOW: Final = "now"
 _TRAIL_ARN: Final = re.compile(r"arn:aws[a-z-]*:cloudtrail:([a-z0-9-]+):([0-9]{12}):trail/([A-Za-z0-9._-]{3,128})")
 _DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _TABLE: Final = "verify"
@@ -43,9 +44,9 @@ def parse_end(text: str) -> datetime:
     return moment + timedelta(days=1, seconds=-1) if _DAY.fullmatch(text.strip()) else moment
 
 
-def parse_until(text: str) -> datetime:
-    """As ``parse_start``, or ``now``."""
-    return datetime.now(UTC) if text.strip() == "now" else parse_start(text)
+def parse_until(text: str) -> datetime | str:
+    """As ``parse_start``, or ``NOW``."""
+    return NOW if text.strip() == NOW else parse_start(text)
 
 
 def _parse_account(text: str) -> str:
@@ -130,7 +131,7 @@ VERIFY_OPTIONS: Final = (
         name="expect-until",
         parse=parse_until,
         metavar="TIME",
-        help="a digest must have been delivered that ends then or later (`now`: this moment)",
+        help="a digest must have been delivered that ends then or later (`now`: two hours ago, as one may be late)",
     ),
     _switch("events", "read every event too, to find those that stand in two log files (slower)"),
     Option(name="jobs", parse=_parse_jobs, metavar="N", help="processes that read and check (default: one a core)"),

@@ -58,9 +58,10 @@ def _command(subject: Subject, options: dict[str, Any]) -> str:
     for name in ("public_keys", "original_bucket", "endpoint_url", "profile"):
         if options[name]:
             words += [f"--{name.replace('_', '-')}", options[name]]
-    for name in ("start", "end", "expect_until"):
-        if options[name]:
-            words += [f"--{name.replace('_', '-')}", f"{options[name]:%Y-%m-%dT%H:%M:%SZ}"]
+    moments = {"start": options["start"], "end": options["end"], "expect-until": subject.request.expected_until}
+    for name, moment in moments.items():
+        if moment:
+            words += [f"--{name}", f"{moment:%Y-%m-%dT%H:%M:%SZ}"]
     for name, value in subject.request.filters():
         words += [f"--{name}", value]
     words += [f"--{name.replace('_', '-')}" for name in ("no_sign_request", "metadata_lost", "events") if options[name]]

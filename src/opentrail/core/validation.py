@@ -40,7 +40,7 @@ from opentrail.core.unproven_links import UnprovenLinks, UnprovenStarts, is_sign
 
 _MOST_OTHER_TRAILS: Final = 100  # that are named
 _MOST_WITNESSES: Final = 3  # digests behind the time in view that are read, until one can be trusted
-_LATEST_DIGEST: Final = timedelta(hours=2)  # a digest covers an hour, and may be late
+LATEST_DIGEST: Final = timedelta(hours=2)  # a digest covers an hour, and may be late
 WITNESS_WITHIN: Final = timedelta(days=2)  # of the end of the time in view: so far the digest folder is to be listed
 
 
@@ -266,7 +266,7 @@ class ChainValidator:
         if self._end is None or self._asked_at is None or last_end is None or self._chain.is_witnessed:
             return
         end = min(self._end, self._asked_at)
-        if last_end + _LATEST_DIGEST < end and self._history is not None:
+        if last_end + LATEST_DIGEST < end and self._history is not None:
             hole = Hole(start=last_end, end=end, is_damage=False)
             self._history.add_gap(self._trail, hole, is_proven=self._signatures is None)
 

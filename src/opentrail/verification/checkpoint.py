@@ -88,7 +88,7 @@ def run_of(source: TrailSource, request: VerifyRequest, public_keys: Iterable[Pu
         ",".join(sorted(request.account_ids)),
         ",".join(sorted(request.regions)),
         request.original_bucket,
-        repr(request.expected_until),
+        "now" if request.is_until_now else repr(request.expected_until),
         repr(request.with_events),
         *sorted(f"{key.fingerprint} {hashlib.sha256(key.value).hexdigest()}" for key in public_keys),
     ]

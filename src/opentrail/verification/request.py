@@ -27,6 +27,7 @@ class VerifyRequest:
     regions: frozenset[str] = frozenset()
     original_bucket: str = ""  # the bucket that digests must name; "": the source's own, or the one that they do name
     expected_until: datetime | None = None  # a digest must have been delivered that ends then or later
+    is_until_now: bool = False  # ``expected_until`` goes with the clock: a later run asks the same
     asked_at: datetime | None = None  # now: a chain that ends before it, and before ``end``, is to be explained
     with_events: bool = False  # read every event, to find those that stand in two log files
     jobs: int = 1  # processes that read and check
