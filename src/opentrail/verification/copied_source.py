@@ -6,39 +6,25 @@ from collections.abc import Iterator
 
 from opentrail.core.errors import NoSuchObject
 from opentrail.verification.source import OnKey, SourceObject, TrailSource, ignore_key
+from opentrail.verification.wrapped_source import WrappedSource
 
 
-class CopiedSource:
+class CopiedSource(WrappedSource):
     """``source``, where what lies below ``prefix`` is a copy of what lay below ``original_prefix`` of ``bucket``.
 
     Both prefixes are "" or end in "/".
     """
 
     def __init__(self, source: TrailSource, *, prefix: str, bucket: str, original_prefix: str) -> None:
-        self.bucket = bucket
-        self._source = source
+        super().__init__(source)
+        self._bucket = bucket
         self._prefix = prefix
         self._original = original_prefix
 
     @property
-    def name(self) -> str:
-        """What a person called the copy."""
-        return self._source.name
-
-    @property
-    def keeps_metadata(self) -> bool:
-        """As the copy."""
-        return self._source.keeps_metadata
-
-    @property
-    def reads_at_once(self) -> int:
-        """As the copy."""
-        return self._source.reads_at_once
-
-    @property
-    def survives_fork(self) -> bool:
-        """As the copy."""
-        return self._source.survives_fork
+    def bucket(self) -> str:
+        """The original's."""
+        return self._bucket
 
     def list_keys(self, prefix: str, *, start_after: str = "") -> Iterator[str]:
         """The copy's keys by their original names, which are in the same order."""
@@ -72,14 +58,6 @@ class CopiedSource:
 
     def sibling(self, bucket: str) -> TrailSource | None:
         """A copy has none: the buckets of that name may be anybody's."""
-
-    def reopen(self) -> None:
-        """As the copy."""
-        self._source.reopen()
-
-    def close(self) -> None:
-        """As the copy."""
-        self._source.close()
 
     def _common(self, prefix: str) -> str | None:
         """What of ``prefix`` lies below the original's; None when nothing of the copy has it."""

@@ -42,11 +42,12 @@ from opentrail.core.layout import (
     parse_log_key,
 )
 from opentrail.core.object_checks import MAX_CHECKED_BYTES
+from opentrail.core.validation import LATEST_DIGEST
 from opentrail.verification.bundle import DIGESTS, BundleWriter, is_plain_key
 from opentrail.verification.bundle_source import BundleSource
 from opentrail.verification.day_folders import list_days
 from opentrail.verification.discovery import find_folders
-from opentrail.verification.named_logs import LONGEST, MINUTE, NamedLogs
+from opentrail.verification.named_logs import MINUTE, NamedLogs
 from opentrail.verification.read_ahead import ReadAhead
 from opentrail.verification.request import VerifyRequest
 from opentrail.verification.result import Span
@@ -79,7 +80,7 @@ def span_of(source: TrailSource, folders: Iterable[Folder], start: datetime, end
     last = delivered
     for folder in folders:
         first: dict[TrailFolder, datetime] = {}
-        for _, key in _digests(source, folder, Span(start=delivered, end=delivered + LONGEST)):
+        for _, key in _digests(source, folder, Span(start=delivered, end=delivered + LATEST_DIGEST)):
             first.setdefault(key.trail, key.end_time)
         last = max(last, *first.values(), last)
     return Span(start=start, end=last)
@@ -211,7 +212,7 @@ class _Collection:
         ahead = Span(start=span.start - _NEIGHBOURS, end=span.start - timedelta(seconds=1))
         before = {key.trail: text for text, key in _digests(self._source, folder, ahead)}
         behind = set()
-        for text, key in _digests(self._source, folder, Span(start=ahead.start, end=span.end + LONGEST)):
+        for text, key in _digests(self._source, folder, Span(start=ahead.start, end=span.end + LATEST_DIGEST)):
             if key.end_time < span.start:
                 is_in = before[key.trail] == text
             else:

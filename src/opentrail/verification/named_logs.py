@@ -16,9 +16,9 @@ from opentrail.core.digests import MAX_DIGEST_BYTES, Digest, decode_digest
 from opentrail.core.errors import FormatError
 from opentrail.core.gzip_member import decode_member
 from opentrail.core.layout import DigestKey, Folder, LogKey, TrailFolder, parse_digest_key, parse_log_key
+from opentrail.core.validation import LATEST_DIGEST
 from opentrail.verification.result import Span
 
-LONGEST: Final = timedelta(hours=2)  # a digest covers an hour; and may be late
 MINUTE: Final = timedelta(minutes=1)  # a log file's name holds the minute of delivery
 _MOST_ELSEWHERE: Final = 100_000  # names of a folder: what has no end is forged, and found to be
 
@@ -54,7 +54,7 @@ class NamedLogs:
             digest = decode_digest(decode_member(data, max_size=MAX_DIGEST_BYTES), with_extra=False)
             named = self.of(name.trail.folder)
             if self._span.start <= name.end_time <= self._span.end:
-                start = max(digest.start_time, name.end_time - LONGEST)
+                start = max(digest.start_time, name.end_time - LATEST_DIGEST)
                 named.start = min(named.start or start, start)
                 named.end = max(named.end or name.end_time, name.end_time)
                 if len(named.elsewhere) < _MOST_ELSEWHERE:
@@ -89,7 +89,7 @@ class BundledObjects:
             is_first = trail not in self._before
             self._before.add(trail)
             return is_first
-        is_in = key.end_time <= span.end or (trail not in self._behind and key.end_time <= span.end + LONGEST)
+        is_in = key.end_time <= span.end or (trail not in self._behind and key.end_time <= span.end + LATEST_DIGEST)
         if key.end_time > span.end and not key.backfill:
             self._behind.add(trail)
         return is_in

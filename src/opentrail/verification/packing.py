@@ -19,6 +19,7 @@ from opentrail.core.events import format_time
 from opentrail.core.findings import Finding, counted
 from opentrail.core.layout import Folder
 from opentrail.core.public_keys import PublicKey, encode_public_keys
+from opentrail.core.validation import LATEST_DIGEST
 from opentrail.verification.bundle import (
     PUBLIC_KEYS,
     README,
@@ -32,7 +33,6 @@ from opentrail.verification.discovery import find_chains
 from opentrail.verification.engine import Verification
 from opentrail.verification.evidence import DELIVERY, Collected, collect, leave_out, missing_from, span_of
 from opentrail.verification.finding_log import FindingLog
-from opentrail.verification.named_logs import LONGEST
 from opentrail.verification.read_ahead import NoReadAhead, ReadAhead, ThreadReadAhead
 from opentrail.verification.report import json_report
 from opentrail.verification.report_html import html_report
@@ -127,7 +127,7 @@ def _plan(packing: Packing) -> tuple[list[Folder], list[Finding], BundleHeader]:
     assert request.start is not None
     assert request.end is not None
     strays: list[Finding] = []  # ``discovery`` bounds their number
-    found = find_chains(packing.source, replace(request, end=request.end + DELIVERY + LONGEST), strays.append)
+    found = find_chains(packing.source, replace(request, end=request.end + DELIVERY + LATEST_DIGEST), strays.append)
     folders = list(dict.fromkeys([chain.trail.folder for chain in found.chains] + list(found.undigested)))
     span = span_of(packing.source, folders, request.start, request.end)
     header = BundleHeader(

@@ -10,13 +10,14 @@ from collections.abc import Iterator
 
 from opentrail.verification.engine import VerificationStopped
 from opentrail.verification.source import OnKey, SourceObject, TrailSource, ignore_key
+from opentrail.verification.wrapped_source import WrappedSource
 
 
-class WatchedSource:
+class WatchedSource(WrappedSource):
     """A ``TrailSource`` that counts: ``listed`` names so far, and whether anything was read of an object."""
 
     def __init__(self, source: TrailSource) -> None:
-        self._source = source
+        super().__init__(source)
         self._is_stopping = False
         self.listed = 0
         self.has_read = False
@@ -24,31 +25,6 @@ class WatchedSource:
     def stop(self) -> None:
         """Let every listing end with ``VerificationStopped``; from a signal handler or any thread."""
         self._is_stopping = True
-
-    @property
-    def name(self) -> str:
-        """What a person called it."""
-        return self._source.name
-
-    @property
-    def bucket(self) -> str:
-        """The bucket that it is, or is a copy of."""
-        return self._source.bucket
-
-    @property
-    def keeps_metadata(self) -> bool:
-        """Whether the objects have the user metadata that they were delivered with."""
-        return self._source.keeps_metadata
-
-    @property
-    def reads_at_once(self) -> int:
-        """How many reads a process should keep under way."""
-        return self._source.reads_at_once
-
-    @property
-    def survives_fork(self) -> bool:
-        """Whether a fork that is made now can read."""
-        return self._source.survives_fork
 
     def list_keys(self, prefix: str, *, start_after: str = "") -> Iterator[str]:
         """Every key, counted.  Raises ``VerificationStopped`` after ``stop``."""
@@ -77,11 +53,3 @@ class WatchedSource:
     def sibling(self, bucket: str) -> TrailSource | None:
         """Another bucket, read in the same way."""
         return self._source.sibling(bucket)
-
-    def reopen(self) -> None:
-        """Take nothing over from the process that forked this one."""
-        self._source.reopen()
-
-    def close(self) -> None:
-        """Release what the source holds."""
-        self._source.close()
