@@ -92,11 +92,7 @@ def test_what_can_be_read_in_two_ways_is_refused(trail: UpstreamTrail, sent: Sen
     head = trail.signed_head(
         sent.method, sent.target, *framing, "connection: close", service=sent.service, body=sent.body, **sent.headers
     )
-    with trail.connect() as connection:
-        connection.sendall(head + sent.body)
-        answer = b""
-        while part := connection.recv(1 << 16):
-            answer += part
+    answer = trail.ask(head + sent.body)
     if not sent.code:
         assert answer.startswith(b"HTTP/1.1 200 "), answer
         assert len(trail.stub.requests) == 1

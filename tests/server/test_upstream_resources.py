@@ -247,11 +247,7 @@ def test_what_an_upstream_could_understand_otherwise(
     head = trail.signed_head(
         sent.method, sent.target, *framing, "connection: close", service=sent.service, body=sent.body, **sent.headers
     )
-    with trail.connect() as connection:
-        connection.sendall(head + sent.body)
-        answer = b""
-        while part := connection.recv(1 << 16):
-            answer += part
+    answer = trail.ask(head + sent.body)
     assert answer.startswith(b"HTTP/1.1 %d " % sent.status) or (sent.service == "sqs" and b"AccessDenied" in answer), (
         answer
     )

@@ -146,11 +146,7 @@ def test_what_no_model_knows_is_forwarded_and_recorded(trail: UpstreamTrail, ask
     head = trail.signed_head(
         method, target, f"content-length: {len(body)}", "connection: close", service=service, body=body, **headers
     )
-    with trail.connect() as connection:
-        connection.sendall(head + body)
-        answer = b""
-        while part := connection.recv(1 << 16):
-            answer += part
+    answer = trail.ask(head + body)
     assert answer.startswith(b"HTTP/1.1 200 "), answer
     assert answer.endswith(b'\r\n\r\n{"Done": true}')
     assert b"x-amzn-requestid: THEIRS" in answer

@@ -38,7 +38,7 @@ _DIGEST_KEY: Final = re.compile(
     r"(?P<backfill>_backfill)?\.json\.gz",
     re.ASCII | re.DOTALL,
 )
-_DIGEST_FOLDER: Final = "CloudTrail-Digest"
+DIGEST_FOLDER: Final = "CloudTrail-Digest"
 
 
 class LogKind(StrEnum):
@@ -152,7 +152,7 @@ def format_digest_key(key: DigestKey) -> str:
     """``[prefix/]AWSLogs/[o-.../]ACCOUNT/CloudTrail-Digest/REGION/YYYY/MM/DD/..._TRAIL_HOME_YYYYMMDDTHHMMSSZ.json.gz``."""
     trail, folder = key.trail, key.trail.folder
     moment = key.end_time.astimezone(UTC)
-    start = f"{folder.account_id}_{_DIGEST_FOLDER}_{folder.region}_{trail.trail_name}_{trail.home_region}"
+    start = f"{folder.account_id}_{DIGEST_FOLDER}_{folder.region}_{trail.trail_name}_{trail.home_region}"
     ending = "_backfill.json.gz" if key.backfill else ".json.gz"
     text = f"{digest_day_prefix(folder, moment)}{start}_{_compact(moment)}Z{ending}"
     assert _DIGEST_KEY.fullmatch(text), text
@@ -165,7 +165,7 @@ def parse_digest_key(text: str) -> DigestKey:
     A trail's name may hold underscores, a region's cannot: the home region is what stands before the time.
     """
     match = _DIGEST_KEY.fullmatch(text)
-    if match is None or match["kind"] != _DIGEST_FOLDER:
+    if match is None or match["kind"] != DIGEST_FOLDER:
         raise FormatError(f"not the key of a digest file: {text!r}")
     trail = TrailFolder(folder=_folder(match), trail_name=match["trail"], home_region=match["home"])
     return DigestKey(trail=trail, end_time=_moment(match, match["time"]), backfill=match["backfill"] is not None)
@@ -190,7 +190,7 @@ def log_day_prefix(folder: Folder, kind: LogKind, day: date) -> str:
 
 def digest_prefix(folder: Folder) -> str:
     """The prefix of every digest file in ``folder``, those of other trails included, with its last slash."""
-    return f"{_account_prefix(folder)}{_DIGEST_FOLDER}/{folder.region}/"
+    return f"{_account_prefix(folder)}{DIGEST_FOLDER}/{folder.region}/"
 
 
 def digest_day_prefix(folder: Folder, day: date) -> str:

@@ -136,9 +136,10 @@ class LogFileFollower:
             if self._open_home_chains(transaction, current, accounts, {chain.key for chain in chains}, stamp):
                 chains = transaction.chains()
             left = self._leave(chains, current, accounts, now)
-            going_on: set[ChainKey] = set()  # as they would be called whatever their number
+            going_on: set[tuple[str, str, str]] = set()  # trails, each with an account and a region
             for chain in sorted(chains, key=lambda each: each.key.chain):
-                key, place = chain.key, replace(chain.key, chain=0)
+                key = chain.key
+                place = key.trail_arn, key.account_id, key.region
                 is_first = place not in going_on and (chain.digest_end is not None or settled >= key.chain)
                 revision = current.get(key.trail_arn)
                 is_recorded = revision is not None and revision.chain == key.chain

@@ -92,6 +92,12 @@ class UpstreamTrail:
         """A bare connection to the endpoint."""
         return socket.create_connection(("127.0.0.1", self.port), timeout=20)
 
+    def ask(self, data: bytes) -> bytes:
+        """All that comes back for ``data``, up to the connection's end."""
+        with self.connect() as connection:
+            connection.sendall(data)
+            return b"".join(iter(lambda: connection.recv(1 << 16), b""))
+
     def close(self) -> None:
         """Close the clients."""
         for client in self._clients:

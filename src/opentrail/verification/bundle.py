@@ -28,6 +28,7 @@ from typing import IO, Any, Final
 
 from opentrail.core.errors import FormatError
 from opentrail.core.events import format_time
+from opentrail.core.layout import DIGEST_FOLDER
 from opentrail.verification.source import SourceObject
 from opentrail.verification.stored_zip import StoredZipWriter
 
@@ -39,7 +40,7 @@ REPORT_HTML: Final = "report.html"
 REPORT_JSON: Final = "report.json"
 MANIFEST: Final = "manifest.jsonl"
 PLACES: Final = (README, OBJECTS, METADATA, PUBLIC_KEYS, REPORT_HTML, REPORT_JSON, MANIFEST)  # in this order
-DIGESTS: Final = "/CloudTrail-Digest/"  # in the keys of objects that have metadata
+DIGESTS: Final = f"/{DIGEST_FOLDER}/"  # in the keys of objects that have metadata
 FORMAT: Final = "opentrail-evidence"
 VERSION: Final = 1
 ENDING: Final = ".json"  # of a member with metadata

@@ -22,12 +22,20 @@ from typing import Final
 
 from opentrail.core.errors import FormatError
 from opentrail.core.findings import Finding, FindingCode, found
-from opentrail.core.layout import Folder, LogKind, TrailFolder, digest_prefix, log_prefix, parse_digest_key
+from opentrail.core.layout import (
+    DIGEST_FOLDER,
+    Folder,
+    LogKind,
+    TrailFolder,
+    digest_prefix,
+    log_prefix,
+    parse_digest_key,
+)
 from opentrail.core.validation import WITNESS_WITHIN
 from opentrail.verification.day_folders import list_days
 from opentrail.verification.request import VerifyRequest
 from opentrail.verification.source import OnKey, TrailSource, ignore_key
-from opentrail.verification.strays import DIGEST_FOLDER, Strays
+from opentrail.verification.strays import Strays
 
 _AWS_LOGS: Final = "AWSLogs/"
 _MOST_FOLDERS: Final = 2000  # looked into for AWSLogs: a bucket may hold much besides
@@ -182,7 +190,7 @@ def _trail_prefixes(source: TrailSource, above: str) -> Iterator[str]:
 
 def _regions(source: TrailSource, account: str, strays: Strays) -> list[str]:
     regions: set[str] = set()
-    own = (DIGEST_FOLDER, *(f"{kind}/" for kind in LogKind))
+    own = [f"{kind}/" for kind in (DIGEST_FOLDER, *LogKind)]
     for folder in _names(source, account, strays.add_among_services):
         if folder in own:
             for name in _names(source, account + folder, strays.add_key):

@@ -68,7 +68,8 @@ class VerificationStopped(OpentrailError):  # noqa: N818  it did what it was tol
 class Verification:
     """One run over ``source``.  ``clock`` gives monotonic seconds, ``checked_at`` is the moment for the record.
 
-    ``beside`` are findings about the source itself; they are told first.  ``objects`` hears the verdict on each object.
+    ``beside`` are findings about the source itself; they are told before those of its chains.  ``objects`` hears the
+    verdict on each object.
     """
 
     def __init__(

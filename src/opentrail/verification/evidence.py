@@ -100,7 +100,7 @@ def collect(
     areas = list(collection.areas(folders))
     largest = [prefix for prefix, _ in areas if prefix.split("/")[-3] == LogKind.EVENTS.value]
     for prefix, keys in areas:
-        is_digests = "CloudTrail-Digest/" in prefix
+        is_digests = DIGESTS in prefix
         limit = MAX_DIGEST_BYTES if is_digests else _HELD_BYTES
         readings = ahead.map(lambda key, limit=limit: _read(source, key, limit), keys)  # type: ignore[misc]  # mypy: lambda's default
         for reading in readings:

@@ -23,7 +23,7 @@ from opentrail.verification.http_connection import Origin
 
 DEFAULT_REGION: Final = "us-east-1"
 _ASK_AGAIN_SECONDS: Final = 60.0  # botocore renews credentials ten minutes before they expire
-_REGION: Final = re.compile(r"[a-z0-9-]{1,40}", re.ASCII)  # it becomes a part of the host that credentials go to
+_REGION: Final = re.compile(r"[a-z0-9-]{1,40}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +82,7 @@ def read_aws_settings(
         credentials = FixedCredentials(own) if own is not None else AskedCredentials(session, profile)
     url = endpoint_url or written.endpoint_url(environ)
     region = region or environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION") or written.text("region")
-    if region and not _REGION.fullmatch(region):
+    if region and not is_region(region):
         raise ConfigError(f"the AWS region {region!r} is none: AWS_REGION, or region in the configuration file")
     style = written.nested("addressing_style")
     return AwsSettings(
@@ -99,6 +99,11 @@ def read_aws_settings(
             or written.text("use_dualstack_endpoint")
         ),
     )
+
+
+def is_region(text: str) -> bool:
+    """Whether a region can have the name ``text``: it becomes a part of the host that credentials go to."""
+    return _REGION.fullmatch(text) is not None
 
 
 def parse_endpoint(url: str) -> Origin:

@@ -8,7 +8,6 @@ relied on.  Folders may come in another order (SeaweedFS sorts them as files), b
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Callable, Iterator
 from typing import Final, TypeVar
@@ -20,7 +19,7 @@ from opentrail.verification.aws_client import AwsClient, Target, encode_path, en
 from opentrail.verification.aws_faults import AwsFault
 from opentrail.verification.http_connection import HttpAnswer
 from opentrail.verification.s3_hosts import bucket_place, is_bucket_name
-from opentrail.verification.s3_settings import AwsSettings
+from opentrail.verification.s3_settings import AwsSettings, is_region
 from opentrail.verification.source import ObjectTooLarge, OnKey, SourceObject, ignore_key, user_metadata
 
 _READS_AT_ONCE: Final = 72  # at most, in a process: two of them make 7,000 reads a second of 20 ms each
@@ -30,7 +29,6 @@ _MOST_EMPTY_PAGES: Final = 1000  # in a row: a bucket may have as many deleted v
 _MOST_FOLDERS: Final = 250_000  # in one folder: they are held in memory
 _LARGE_BYTES: Final = 1024 * 1024  # of those read whole, so few are read at once
 _LARGE_AT_ONCE: Final = 4
-_REGION: Final = re.compile(r"[a-z0-9-]{1,40}", re.ASCII)  # it becomes a part of the host that credentials go to
 _TO_LIST: Final = "s3:ListBucket on the bucket"
 _TO_READ: Final = "s3:GetObject (and kms:Decrypt, where a KMS key encrypts it)"
 
@@ -134,7 +132,7 @@ class S3Source:
             try:
                 return self._client.ask(target, (base + path) or "/", query, take)
             except AwsFault as fault:
-                if not _REGION.fullmatch(fault.region) or fault.region == target.region:
+                if not is_region(fault.region) or fault.region == target.region:
                     raise
                 with self._lock:
                     self._target, self._base = self._address(fault.region)

@@ -19,11 +19,11 @@ from itertools import islice
 from typing import Final
 
 from opentrail.core.findings import Finding, FindingCode, counted, found
+from opentrail.core.layout import DIGEST_FOLDER
 from opentrail.core.log_folder import is_read_by_others
 from opentrail.verification.source import TrailSource
 
 MOST: Final = 1000  # of one ``Strays``, and objects looked at in a folder
-DIGEST_FOLDER: Final = "CloudTrail-Digest/"
 
 
 class Strays:
@@ -75,7 +75,7 @@ def _judge(key: str) -> Iterator[Finding]:
 
 def _is_among_digests(name: str) -> bool:
     """Whether ``name`` lies beside the regions of digests: who reads log files does not read there."""
-    return name.rstrip("/").rpartition("/")[0].endswith("/" + DIGEST_FOLDER.rstrip("/"))
+    return name.rstrip("/").rpartition("/")[0].endswith("/" + DIGEST_FOLDER)
 
 
 def _look_into(source: TrailSource, folder: str) -> Iterator[Finding]:
