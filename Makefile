@@ -13,8 +13,8 @@ demo: .venv/demo.stamp  ## the main job, end to end; KEEP=1 leaves the server ru
 test: .venv/dev.stamp .venv-awscli/stamp  ## everything
 	$(BIN)/pytest -n 2 $(ARGS)
 
-test-long: .venv/dev.stamp .venv-awscli/stamp  ## the longer runs: 200 rounds of kill -9, every operation of every service
-	OPENTRAIL_LONG=1 $(BIN)/pytest -m long $(ARGS)
+test-long: .venv/dev.stamp .venv-awscli/stamp  ## the longer runs: 200 rounds of kill -9, every operation of every service, other examples
+	OPENTRAIL_LONG=1 $(BIN)/pytest -n 2 -m "long or hypothesis" $(ARGS)
 
 check: .venv/dev.stamp  ## style, types, layers
 	$(BIN)/ruff check

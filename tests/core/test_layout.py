@@ -46,7 +46,7 @@ folders = st.builds(
     account_id=st.from_regex(r"[0-9]{12}", fullmatch=True),
     region=st.sampled_from(["us-east-1", "ap-southeast-2", "us-gov-west-1", "eu-central-1"]),
 )
-moments = st.datetimes(datetime(1970, 1, 1), datetime(9999, 12, 31, 23, 59, 59), timezones=st.just(UTC))  # noqa: DTZ001
+moments = st.datetimes(datetime(1970, 1, 1), datetime(9998, 12, 31, 23, 59, 59), timezones=st.just(UTC))  # noqa: DTZ001
 uniques = st.from_regex(r"[A-Za-z0-9]{16}", fullmatch=True)
 trail_names = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{2,30}", fullmatch=True)
 log_keys = st.builds(
@@ -129,6 +129,8 @@ def test_a_trail_name_may_look_like_anything_that_follows_it() -> None:
         LOG.replace("111122223333/", "111122223334/"),
         LOG.replace("2015/08/17", "2015/08/18"),
         LOG.replace("2015/08/17", "2015/13/17").replace("20150817", "20151317"),
+        LOG.replace("2015", "1969"),
+        LOG.replace("2015", "9999"),
         LOG.replace("T1445Z", "T2460Z"),
         LOG.replace("T1445Z", "T144500Z"),
         LOG.replace("9nYN7gp2eWAJHIfT", "9nYN7gp2eWAJHIf"),
@@ -154,6 +156,8 @@ def test_what_is_no_log_key_is_refused(text: str) -> None:
         DIGEST.replace(".json.gz", "_backfill_backfill.json.gz"),
         DIGEST.replace("/17/", "/16/"),
         DIGEST.replace("us-east-2/2015", "us-east-1/2015"),
+        DIGEST.replace("2015", "1969"),
+        DIGEST.replace("2015", "9999"),
     ],
 )
 def test_what_is_no_digest_key_is_refused(text: str) -> None:

@@ -2,7 +2,8 @@
 
 Rules: keys are spelled exactly as CloudTrail spells them (``log-files-and-digests.md``, "Log file" and "Digest file";
 CloudTrail user guide, "Finding your CloudTrail log files" and "CloudTrail digest file structure"); the folders must
-agree with the name; ``parse_x(format_x(key)) == key``; a parser raises ``FormatError`` or nothing else.
+agree with the name; ``parse_x(format_x(key)) == key`` for every time from 1970 to 9998, and no other is a key's; a
+parser raises ``FormatError`` or nothing else.
 
 Within one trail's folder, byte order is time order: of digests by ``digestEndTime``, of log files by minute of delivery
 and then, because ``unique_part`` grows, by order of delivery.  Readers that list with StartAfter depend on it.
@@ -22,8 +23,7 @@ _DIGITS: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz
 _HALF: Final = 8  # characters of a unique part that order it; as many again make it unguessable
 _SPAN: Final = len(_DIGITS) ** _HALF  # 2.2e14: a million files a second for seven years
 
-_FIRST_YEAR: Final = 1970
-_LAST_YEAR: Final = 9998  # so that a month more or less is a date, too
+_YEARS: Final = range(1970, 9999)  # of a delivery; a month more or less is a date, too
 
 _FOLDER: Final = (
     r"(?:(?P<prefix>.+)/)?AWSLogs/(?:(?P<organization>o-[a-z0-9]{10,32})/)?(?P<account>[0-9]{12})/"
@@ -216,6 +216,7 @@ def _day(day: date) -> str:
 
 
 def _compact(moment: datetime) -> str:
+    assert moment.year in _YEARS, moment
     return f"{moment.year:04}{moment.month:02}{moment.day:02}T{moment.hour:02}{moment.minute:02}{moment.second:02}"
 
 
@@ -226,7 +227,7 @@ def _moment(match: re.Match[str], time: str) -> datetime:
         moment = datetime.fromisoformat(time)
     except ValueError:
         raise FormatError(f"no such time: {match[0]!r}") from None
-    if not _FIRST_YEAR <= moment.year <= _LAST_YEAR:
+    if moment.year not in _YEARS:
         raise FormatError(f"no time of a delivery: {match[0]!r}")
     return moment.replace(tzinfo=UTC)
 
@@ -234,7 +235,7 @@ def _moment(match: re.Match[str], time: str) -> datetime:
 def _is_minute(text: str) -> bool:
     """Whether ``text`` (YYYYMMDDTHHMM) is a minute in which a log file may have been delivered."""
     try:
-        return _FIRST_YEAR <= datetime.fromisoformat(text).year <= _LAST_YEAR
+        return datetime.fromisoformat(text).year in _YEARS
     except ValueError:
         return False
 
