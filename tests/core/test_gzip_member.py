@@ -43,6 +43,7 @@ def test_a_log_file_is_read_at_once() -> None:
 @pytest.mark.parametrize(
     "behind",
     [b"x", MEMBER[-8:], MEMBER, bytes(8), b"forged" + MEMBER[-8:], gzip.compress(CONTENT, 1), gzip.compress(b"")],
+    ids=["a byte", "its trailer", "itself", "zeros", "forged", "its content again", "an empty member"],
 )
 def test_nothing_may_follow_whatever_its_last_bytes_say(behind: bytes) -> None:
     assert decode_at_once(MEMBER + behind, max_size=MOST) is None
