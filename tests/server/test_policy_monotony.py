@@ -175,13 +175,14 @@ class World:
 
 
 @pytest.fixture(scope="module")
-def world() -> World:
+def world() -> Iterator[World]:
     engine = create_engine("sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False})
     metadata.create_all(engine)
     accounts = Accounts(engine)
     for account_id in (ACCOUNT, OTHER):
         accounts.create(Account(account_id=account_id, name=account_id, created=NOW))
-    return World(engine)
+    yield World(engine)
+    engine.dispose()
 
 
 @settings(max_examples=150, deadline=None)

@@ -39,6 +39,7 @@ from opentrail.verification.bundle import (
     REPORT_JSON,
     BundleHeader,
     BundleWriter,
+    encode_line,
     is_plain_key,
     place_of,
 )
@@ -267,7 +268,7 @@ def _small(path: Path) -> Path:
         for key in SMALL_KEYS:
             writer.add_object(key, SourceObject(data=key[-20:].encode(), metadata={"signature": "00"}))
         writer.leave_out("../x", "its name")
-        writer.add_text(PUBLIC_KEYS, b'{"PublicKeyList": []}')
+        writer.add_text(PUBLIC_KEYS, encode_public_keys(()))
         writer.finish()
         writer.close()
     return path
@@ -405,7 +406,7 @@ def _edit_manifest(small: bytes, edit: Callable[[list[dict[str, object]]], objec
         writer = StoredZipWriter(file, place_of)
         for name in archive.namelist()[:-1]:
             writer.add(name, io.BytesIO(archive.read(name)))
-        writer.finish(MANIFEST, io.BytesIO(b"".join(json.dumps(line).encode() + b"\n" for line in lines)))
+        writer.finish(MANIFEST, io.BytesIO(b"".join(map(encode_line, lines))))
         writer.close()
 
 
@@ -475,13 +476,8 @@ def test_ends_of_any_size_are_as_zipfile_reads_them(count: int, size: int, direc
 @given(st.integers(0, 1 << 40), st.integers(0, 0xFFFFFFFE))
 def test_members_far_behind_are_as_zipfile_reads_them(offset: int, size: int) -> None:
     encoded = encode_central(Member(name="objects/a", size=size, crc=1, offset=offset))
-    directory = io.BytesIO(encoded)
-    read = zipfile.ZipInfo()
-    fields = struct.unpack("<4s4B4HL2L5H2L", directory.read(46))
-    read.filename = directory.read(fields[12]).decode()
-    read.extra = directory.read(fields[13])
-    read.file_size, read.compress_size, read.header_offset = fields[10], fields[11], fields[18]
-    read._decodeExtra()  # type: ignore[attr-defined]  # typeshed does not know it
+    with zipfile.ZipFile(io.BytesIO(encoded + encode_end(1, 0, len(encoded)))) as archive:
+        (read,) = archive.infolist()
     assert (read.filename, read.file_size, read.header_offset) == ("objects/a", size, offset)
 
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from dataclasses import fields
 from pathlib import Path
@@ -18,6 +19,7 @@ from opentrail.server.service_table import SERVICES
 _NOT_LISTED = """\
 What is not listed answers with its protocol's own error (`NotImplemented`, HTTP 501, or `UnknownOperationException`,
 HTTP 400), and is recorded all the same."""
+_SHORT_AND_LONG = re.compile(r"(-[a-z]) \S+, --")  # until Python 3.12, the value's name stands behind both
 _NOTE = "<!-- made by `make docs`; change the code, not this page -->\n"
 
 
@@ -75,7 +77,8 @@ def commands_page() -> str:
     for name in COMMANDS:
         parser = build_parser(name)
         (subparsers,) = (each for each in parser._actions if isinstance(each, argparse._SubParsersAction))  # noqa: SLF001  argparse has no public way to its subparsers
-        parts.append(f"## opentrail {name}\n\n```\n{subparsers.choices[name].format_help().rstrip()}\n```\n")
+        text = _SHORT_AND_LONG.sub(r"\1, --", subparsers.choices[name].format_help().rstrip())
+        parts.append(f"## opentrail {name}\n\n```\n{text}\n```\n")
     return "\n".join(parts)
 
 

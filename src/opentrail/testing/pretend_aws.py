@@ -27,7 +27,7 @@ from cryptography.x509.oid import NameOID
 from opentrail.testing.certificates import general_name
 
 _DAY: Final = timedelta(days=1)
-_MAX_HEAD_BYTES: Final = 64 * 1024
+_MAX_PIECE_BYTES: Final = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +65,7 @@ class Authority:
         )
         made = self._builder(self._name, self._key.public_key())
         made = made.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        made = made.add_extension(x509.SubjectKeyIdentifier.from_public_key(self._key.public_key()), critical=False)
         certificate = made.add_extension(usage, critical=True).sign(self._key, hashes.SHA256())
         self.file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
 
@@ -91,6 +92,7 @@ class Authority:
 
     def _builder(self, subject: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
         now = datetime.now(UTC)
+        signer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
         return (
             x509.CertificateBuilder()
             .subject_name(subject)
@@ -99,6 +101,7 @@ class Authority:
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - _DAY)
             .not_valid_after(now + _DAY)
+            .add_extension(signer, critical=False)  # RFC 5280 asks for it, and Python does from 3.13 on
         )
 
 
@@ -152,7 +155,7 @@ class _Handler(socketserver.BaseRequestHandler):
         host = self.server.host
         try:
             if not host:
-                target, fields = _read_head(self.request)
+                target, fields = _read_request(self.request)
                 self.server.aws.logins.append(fields.get("proxy-authorization", ""))
                 if "://" in target:
                     self._serve_plain(target, fields)
@@ -161,7 +164,7 @@ class _Handler(socketserver.BaseRequestHandler):
                 self.request.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
             with self.server.authority.context(host).wrap_socket(self.request, server_side=True) as stream:
                 while True:
-                    self._answer(stream, host, *_read_head(stream))
+                    self._answer(stream, host, *_read_request(stream))
         except (OSError, EOFError):
             return  # the client has gone, or does not trust the certificate
 
@@ -170,7 +173,7 @@ class _Handler(socketserver.BaseRequestHandler):
             parts = urlsplit(target)
             path = f"{parts.path}?{parts.query}" if parts.query else parts.path
             self._answer(self.request, parts.hostname or "", path, fields)
-            target, fields = _read_head(self.request)
+            target, fields = _read_request(self.request)
 
     def _answer(self, stream: socket.socket, host: str, target: str, fields: dict[str, str]) -> None:
         asked = Asked(host=host, target=target, fields=fields)
@@ -178,14 +181,22 @@ class _Handler(socketserver.BaseRequestHandler):
         stream.sendall(self.server.answer(asked))
 
 
-def _read_head(stream: socket.socket) -> tuple[str, dict[str, str]]:
-    """A request's target and fields; it has no body.  Raises ``EOFError``."""
+def _read_request(stream: socket.socket) -> tuple[str, dict[str, str]]:
+    """A request's target and fields; nobody looks at its body.  Raises ``EOFError``."""
     data = b""
-    while not data.endswith(b"\r\n\r\n"):
-        piece = stream.recv(_MAX_HEAD_BYTES)
-        if not piece:
-            raise EOFError
-        data += piece
-    first, *lines = data[:-4].decode("latin-1").split("\r\n")
+    while b"\r\n\r\n" not in data:
+        data += _receive(stream)
+    head, _, body = data.partition(b"\r\n\r\n")
+    first, *lines = head.decode("latin-1").split("\r\n")
     fields = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    left = int(fields.get("content-length", "0")) - len(body)
+    while left > 0:
+        left -= len(_receive(stream))
     return first.split(" ")[1], fields
+
+
+def _receive(stream: socket.socket) -> bytes:
+    piece = stream.recv(_MAX_PIECE_BYTES)
+    if not piece:
+        raise EOFError
+    return piece

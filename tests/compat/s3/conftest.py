@@ -85,14 +85,14 @@ def without_policies() -> CallerPolicies:
 class Endpoint:
     """S3 inside the test.  ``now`` moves on by a second a call; ``policies`` are those of IAM users, by access key."""
 
-    def __init__(self, catalog: BotocoreCatalog, store: ObjectStore) -> None:
+    def __init__(self, catalog: BotocoreCatalog, store: ObjectStore, buckets: Buckets) -> None:
         self.catalog = catalog
         self.now = datetime(2024, 5, 1, 12, tzinfo=UTC)
         self.permissions: tuple[Permission, ...] = ()
         self.authoriser = Authoriser(callers=without_policies(), clock=lambda: self.now)
         self.deps = S3Deps(
             store=store,
-            buckets=Buckets(open_database("sqlite://")),
+            buckets=buckets,
             authorise=self._refusal,
             unique_id_of=str,  # every name exists, and is its own unique id
             arn_of=str,
@@ -172,8 +172,10 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ObjectStor
 
 
 @pytest.fixture
-def endpoint(catalog: BotocoreCatalog, store: ObjectStore) -> Endpoint:
-    return Endpoint(catalog, store)
+def endpoint(catalog: BotocoreCatalog, store: ObjectStore) -> Iterator[Endpoint]:
+    engine = open_database("sqlite://")
+    yield Endpoint(catalog, store, Buckets(engine))
+    engine.dispose()
 
 
 @pytest.fixture
