@@ -141,6 +141,8 @@ CREDENTIALS = "".join(
         (BUCKET, {"AWS_DEFAULT_REGION": ""}, {}),
         (BUCKET, {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}, {}),
         (BUCKET, {"AWS_SESSION_TOKEN": "token"}, {}),
+        (BUCKET, {"AWS_SECURITY_TOKEN": "its old name", "AWS_SESSION_TOKEN": "token"}, {}),
+        (BUCKET, {"AWS_CONFIG_FILE": "~/.aws/config", "AWS_DEFAULT_REGION": ""}, {}),
     ],
 )  # fmt: skip
 def test_s3_is_asked_where_boto3_asks_it(

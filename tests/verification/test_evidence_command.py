@@ -81,8 +81,9 @@ def test_its_own_keys_are_named_and_others_are_taken_instead(
 ) -> None:
     assert main(words) == 0
     assert main(["verify", str(tmp_path / "case.zip"), "--jobs", "1"]) == 0
-    said = capsys.readouterr().err
+    said = capsys.readouterr().out
     assert all(key.fingerprint in said for key in trail.all_public_keys()), "keys of the bundle prove little"
+    assert "if the bundle's own public keys are those of the recording side" in said.splitlines()[-1]
     others = RsaKeyFiles(tmp_path / "others")
     others.signer("eu-west-1", now=trail.start)
     (tmp_path / "others.json").write_bytes(encode_public_keys(others.list("eu-west-1")))
@@ -135,7 +136,8 @@ def test_a_file_that_is_there_is_not_replaced_unasked(
     ("changes", "told"),
     [
         ({"--end": None}, "--start and --end"),
-        ({"--start": "2030-01-01", "--end": "2030-01-02"}, "nothing of a trail lies there"),
+        ({"--start": "2024-06-01", "--end": "2024-06-02"}, "nothing of a trail lies there"),
+        ({"--start": "2130-01-01", "--end": "2130-01-02"}, "that time has not come yet"),
         ({"--public-keys": "nowhere.json"}, "nowhere.json"),
         ({"-o": "nowhere/case.zip"}, "-o nowhere/case.zip: there is no folder nowhere"),
     ],
@@ -273,7 +275,7 @@ def test_a_bundle_is_judged_as_of_the_time_when_it_was_packed(words: list[str], 
     with zipfile.ZipFile(path) as archive:
         made_at = json.loads(archive.read("manifest.jsonl").splitlines()[0])["madeAt"]
     assert asked_at() == datetime.fromisoformat(made_at)
-    assert asked_at("--end", "2024-05-07") != datetime.fromisoformat(made_at), "the end was asked for by name"
+    assert asked_at("--end", "2024-05-06T20:00:00Z") != datetime.fromisoformat(made_at), "the end was asked for by name"
 
 
 def test_the_same_trail_makes_the_same_members(words: list[str], tmp_path: Path) -> None:

@@ -171,11 +171,9 @@ def test_the_other_chains_are_verified_all_the_same(trail: SampleTrail, is_remot
         checked_at=trail.end,
         clock=lambda: 0.0,
     )
-    with pytest.raises(StoreError, match="forbidden") as raised:
-        verification.run()
-    assert unread in str(raised.value)
-    assert broken in accused
-    assert [folder.folder.account_id for folder in verification.checkpoint().finished] == ["444455556666"]
+    assert verification.run().exit_code == 1
+    assert {unread, broken} <= set(accused)
+    assert len(verification.checkpoint().finished) == 2
 
 
 def test_a_handle_that_got_stale_is_opened_once_more(

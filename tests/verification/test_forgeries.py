@@ -37,7 +37,7 @@ from opentrail.testing.sample_trail import BUCKET, FOLDER, REGION, START, TRAIL,
 from opentrail.testing.static_bucket import bucket_of_folder, serving
 from opentrail.testing.trail_generator import LocalFolder
 from opentrail.testing.trail_writer import TrailWriter
-from opentrail.verification.bundle import MANIFEST, METADATA, OBJECTS, PUBLIC_KEYS, place_of
+from opentrail.verification.bundle import MANIFEST, METADATA, OBJECTS, PUBLIC_KEYS, encode_entry, encode_line, place_of
 from opentrail.verification.engine import Verification
 from opentrail.verification.public_keys_file import KeyQuestion, ask_public_keys
 from opentrail.verification.request import VerifyRequest
@@ -94,15 +94,14 @@ def _forge(bundle: Path, path: Path, edit: Callable[[Members], object], **header
         members = {name: archive.read(name) for name in archive.namelist()}
     first = json.loads(members.pop(MANIFEST).splitlines()[0]) | header
     edit(members)
-    lines = [first]
+    lines = [encode_line(first)]
     with path.open("w+b") as file:
         writer = StoredZipWriter(file, place_of)
         for name in sorted(members, key=place_of):
             data = members[name]
             writer.add(name, BytesIO(data))
-            lines.append({"name": name, "size": len(data), "sha256": hashlib.sha256(data).hexdigest()})
-        manifest = "".join(f"{json.dumps(line)}\n" for line in lines).encode()
-        writer.finish(MANIFEST, BytesIO(manifest))
+            lines.append(encode_entry(name, len(data), hashlib.sha256(data).hexdigest()))
+        writer.finish(MANIFEST, BytesIO(b"".join(lines)))
         writer.close()
     return path
 

@@ -295,6 +295,8 @@ def _findings(trail: SampleTrail, case: Case) -> list[Finding]:
 ELSEWHERE = {  # codes of which neither these cases nor the tamper matrix have one
     FindingCode.DIGEST_OUT_OF_ORDER,  # below: the judge does not end
     FindingCode.BUNDLE_CONTRADICTS_MANIFEST,  # test_bundle.py: the judge cannot read a bundle
+    FindingCode.DIGEST_UNREACHABLE,  # test_refused_objects.py: the judge ends there
+    FindingCode.FOLDER_UNREACHABLE,  # the same: the judge reads no folder
     FindingCode.TRAILS_TOO_MANY,  # test_crowded_folders.py: the judge is asked for one trail
 }
 

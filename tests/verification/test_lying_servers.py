@@ -164,8 +164,10 @@ def test_a_body_that_is_not_what_its_head_says(
 ) -> None:
     log = trail.files[trail.full_digest(3)][0]
     server.lie = lambda path, _: (200, fields, trail.objects[log][0]) if path.endswith(log) else None
-    assert _verify(server) == 2
-    assert text in capsys.readouterr().err
+    assert _verify(server, "--json") == 2
+    said = capsys.readouterr().out
+    assert text in said
+    assert "log-file-unreachable" in said
 
 
 def test_slow_down_is_obeyed_and_then_told(server: _Server, capsys: pytest.CaptureFixture[str]) -> None:

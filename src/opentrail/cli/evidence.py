@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from opentrail.cli.progress import packing_line, search_line, status_line, verify_line
 from opentrail.cli.signals import INTERRUPTED, interrupted_by_signals
 from opentrail.cli.terminal import wrapped
-from opentrail.cli.verify import find_public_keys, is_bar_shown, open_named_source, request_of
+from opentrail.cli.verify import find_public_keys, is_bar_shown, is_own, open_named_source, request_of
 from opentrail.cli.verify_options import SOURCE_OPTIONS, VERIFY_OPTIONS, add_options, read_options
 from opentrail.core.errors import ConfigError
 
@@ -70,6 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
                 request=request,
                 public_keys=keys,
                 keys_origin=origin,
+                keys_came_along=is_own(keys, opened),
                 name=output.name,
                 version=version("opentrail"),
                 made_at=datetime.now(UTC),
@@ -82,7 +83,7 @@ def run(arguments: argparse.Namespace) -> int:
     finally:
         opened.source.close()
     if not options["quiet"]:
-        _tell(result, packing, output)
+        _tell(result, packing, output, state)
     print(f"what it holds is {result.verdict.value.replace('-', ' ')}; `opentrail verify {output}` tells more")
     return result.exit_code
 
@@ -120,7 +121,7 @@ def _line(source: WatchedSource, state: PackingState, seconds: float) -> str:
     return packing_line(collected.share, collected.objects, collected.size, seconds)
 
 
-def _tell(result: VerifyResult, packing: Packing, output: Path) -> None:
+def _tell(result: VerifyResult, packing: Packing, output: Path, state: PackingState) -> None:
     from opentrail.core.events import format_time  # noqa: PLC0415  not for --help
     from opentrail.core.findings import RULES, Concern, counted  # noqa: PLC0415  the same
     from opentrail.verification.output_file import sha256_of  # noqa: PLC0415  the same
@@ -137,6 +138,9 @@ def _tell(result: VerifyResult, packing: Packing, output: Path) -> None:
     rows += [("digests", f"that end from {start} to {end}")]
     rows += [("only", filters)] if filters else []
     rows += [("keys", f"{counted(len(packing.public_keys), 'public key')}, from {packing.keys_origin}")]
+    for key, why in state.collected.left_out[:1]:
+        more = f", and {counted(state.left_out - 1, 'more object')}" if state.left_out > 1 else ""
+        rows += [("without", f"{key}: {why}{more} (the manifest and the reports name them)")]
     rows += [("sha256", sha256_of(output))]
     for name, text in rows:
         print(wrapped(text, first=f"{name:9}", indent=" " * 9))

@@ -23,7 +23,8 @@ examples:
   opentrail keys list --json --data-dir /var/lib/opentrail
   opentrail keys rotate --region eu-central-1
   opentrail keys export -o keys.json                  of this installation, for `opentrail verify --public-keys`
-  opentrail keys export -o keys.json --endpoint-url https://cloudtrail.eu-west-1.amazonaws.com --region eu-west-1
+  opentrail keys export -o keys.json --from-aws --region eu-west-1,us-east-1      of these regions of AWS
+  opentrail keys export -o keys.json --endpoint-url https://opentrail.example:4577 --region eu-west-1
 """
 
 
@@ -38,15 +39,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print the keys as JSON")
     parser.add_argument("-o", "--output", metavar="FILE", help="export: the file to write (default: standard output)")
     parser.add_argument(
-        "--endpoint-url", metavar="URL", help="export: ask this CloudTrail endpoint, with the usual AWS configuration"
+        "--from-aws", action="store_true", help="export: ask CloudTrail's endpoint, with the usual AWS configuration"
     )
-    parser.add_argument("--profile", metavar="NAME", help="export: profile of the AWS configuration")
+    parser.add_argument("--endpoint-url", metavar="URL", help="export: the same, at this endpoint")
+    parser.add_argument("--profile", metavar="NAME", help="export: the same, with this profile of it")
     add_settings(parser, ("data_dir", "object_store", "state_url", "key_passphrase_file"))
 
 
 def run(arguments: argparse.Namespace) -> int:
     """List, rotate or export."""
-    if arguments.action == "export" and (arguments.endpoint_url or arguments.profile):
+    if arguments.action == "export" and (arguments.from_aws or arguments.endpoint_url or arguments.profile):
         _export(_ask_endpoint(arguments), arguments.output)
         return 0
     settings = read_settings(arguments)
@@ -55,7 +57,9 @@ def run(arguments: argparse.Namespace) -> int:
     except ConfigError as error:
         if arguments.action != "export":
             raise
-        raise ConfigError(f"{error}; for the keys of another CloudTrail give --endpoint-url or --profile") from None
+        raise ConfigError(
+            f"{error}; for the keys of another CloudTrail give --from-aws, --endpoint-url or --profile"
+        ) from None
     command = "keys-rotate" if arguments.action == "rotate" else "keys-list"
     request = {"command": command, "region": arguments.region or ""}
     answer = call_server(settings.data_dir, request)
@@ -97,14 +101,20 @@ def _public_key(row: dict[str, Any]) -> PublicKey:
 
 
 def _ask_endpoint(arguments: argparse.Namespace) -> Sequence[PublicKey]:
+    from opentrail.verification.s3_settings import is_region  # noqa: PLC0415  only to ask an endpoint
+
     region = arguments.region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
-    if not region:
+    regions = tuple(name.strip() for name in (region or "").split(",") if name.strip())
+    if not regions:
         raise ConfigError("--region: name the region whose keys are wanted; each has its own")
+    for name in regions:
+        if not is_region(name):
+            raise ConfigError(f"--region: a region is expected, such as eu-west-1, not {name!r}")
     now = datetime.now(UTC)
     question = KeyQuestion(
         endpoint_url=arguments.endpoint_url or "",
         profile=arguments.profile or "",
-        regions=tuple(region.split(",")),
+        regions=regions,
         start=FIRST_KEYS,
         end=now,
     )

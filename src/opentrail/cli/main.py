@@ -10,7 +10,9 @@ import argparse
 import importlib
 import os
 import sys
+import traceback
 from collections.abc import Sequence
+from pathlib import Path
 
 from opentrail.core.errors import OpentrailError
 
@@ -58,6 +60,7 @@ def _module_of(command: str) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns its exit code."""
+    _open_missing_streams()
     words = sys.argv[1:] if argv is None else list(argv)
     command = next((word for word in words if word in COMMANDS), "")
     parser = build_parser(command)
@@ -70,6 +73,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.command is None:
         parser.print_help()
         return 2
+    return _run(arguments)
+
+
+def _run(arguments: argparse.Namespace) -> int:
     try:
         module = importlib.import_module(_module_of(arguments.command))
         code: int = module.run(arguments)
@@ -86,7 +93,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         said = printable(str(error), keep="\n")
         print(f"opentrail {arguments.command}: {said}", file=sys.stderr)
         return 2
+    except Exception:  # noqa: BLE001  a mistake of ours ends with 2 too: Python's own 1 would be the command's bad news
+        traceback.print_exc()
+        return 2
     return code
+
+
+def _open_missing_streams() -> None:
+    """Where standard output or error is closed (``>&-``) what is said goes nowhere, and takes no file's descriptor."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115  open to the end
 
 
 if __name__ == "__main__":

@@ -13,6 +13,16 @@ _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextmanager
+def held_back() -> Iterator[None]:
+    """Ctrl-C and SIGTERM wait until the end of the block, which is short, while there is no other thread."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
 def stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
     """Ctrl-C and SIGTERM call ``stop`` (in this process, not in its forks); a second one ends it as always."""
     before = {number: signal.getsignal(number) for number in _SIGNALS}

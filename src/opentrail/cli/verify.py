@@ -8,16 +8,14 @@ import sys
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from opentrail.cli.progress import search_line, status_line, verify_line
 from opentrail.cli.resume_file import DEFAULT_NAME, leave_checkpoint, read_checkpoint
-from opentrail.cli.signals import INTERRUPTED, interrupted_by_signals, stopped_by_signals
-from opentrail.cli.terminal import printable, wrapped
+from opentrail.cli.signals import INTERRUPTED, held_back, interrupted_by_signals, stopped_by_signals
 from opentrail.cli.verify_options import NOW, SOURCE_OPTIONS, VERIFY_OPTIONS, add_options, read_options
-from opentrail.core.errors import ConfigError, FormatError, StoreError
+from opentrail.core.errors import ConfigError, FormatError, OpentrailError, StoreError
 
 if TYPE_CHECKING:  # `opentrail verify --help` must not wait for them
     from opentrail.cli.verify_output import Output
@@ -28,7 +26,7 @@ if TYPE_CHECKING:  # `opentrail verify --help` must not wait for them
     from opentrail.verification.engine import Verification
     from opentrail.verification.opening import OpenedSource
     from opentrail.verification.request import VerifyRequest
-    from opentrail.verification.result import VerifyResult
+    from opentrail.verification.result import Span, VerifyResult
     from opentrail.verification.subject import Subject
     from opentrail.verification.watched_source import WatchedSource
 
@@ -59,18 +57,45 @@ def run(arguments: argparse.Namespace) -> int:
     _check_outputs(options)
     opened = open_named_source(arguments.source, options)
     try:
-        request = request_of(options, opened)
-        is_shown = is_bar_shown(options)
-        with status_line(lambda seconds: f"looking for public keys, {seconds:.0f} s", is_shown=is_shown):
-            keys, origin = find_public_keys(options, opened, request)
-        if opened.public_keys and keys is opened.public_keys and not options["quiet"]:
-            _tell_own_keys(keys)
-        from opentrail.verification.subject import Subject  # noqa: PLC0415  not for --help
-
-        subject = Subject(source=opened.source.name, request=request, public_keys=keys, keys_origin=origin)
+        try:
+            subject = _find_subject(opened, options)
+        except KeyboardInterrupt:
+            return _interrupted_early(options)
         return _verify(opened, options, subject)
     finally:
         opened.source.close()
+
+
+def _interrupted_early(options: dict[str, Any]) -> int:
+    from opentrail.cli.verify_output import print_stopped  # noqa: PLC0415  not for --help
+
+    print("opentrail verify: interrupted, before anything was looked at", file=sys.stderr)
+    if options["json"]:
+        print_stopped("interrupted", "")
+    return INTERRUPTED
+
+
+def _find_subject(opened: OpenedSource, options: dict[str, Any]) -> Subject:
+    from opentrail.verification.subject import Subject  # noqa: PLC0415  not for --help
+
+    request = request_of(options, opened)
+    with status_line(lambda seconds: f"looking for public keys, {seconds:.0f} s", is_shown=is_bar_shown(options)):
+        keys, origin = find_public_keys(options, opened, request)
+    bundle = opened.bundle
+    return Subject(
+        source=opened.source.name,
+        request=request,
+        public_keys=keys,
+        keys_origin=origin,
+        keys_came_along=is_own(keys, opened),
+        packed=bundle.header.words() if bundle else "",
+        reservations=bundle.reservations() if bundle else (),
+    )
+
+
+def is_own(keys: Sequence[PublicKey], opened: OpenedSource) -> bool:
+    """Whether ``keys`` are those that the source brought: keys that come with the evidence are no evidence."""
+    return bool(keys) and keys is opened.public_keys
 
 
 def _check_outputs(options: dict[str, Any]) -> None:
@@ -96,10 +121,11 @@ def is_bar_shown(options: dict[str, Any]) -> bool:
 
 def open_named_source(text: str, options: dict[str, Any]) -> OpenedSource:
     """Open SOURCE.  Raises ``ConfigError``."""
-    from opentrail.verification.opening import SourceOptions, open_source  # noqa: PLC0415  not for --help
+    with held_back():  # an interrupt amid the import of some extension modules crashes the process
+        from opentrail.verification.opening import SourceOptions, open_source  # noqa: PLC0415  not for --help
 
-    if "://" not in text and not os.path.lexists(text):
-        raise ConfigError(f"{text}: there is no such file or folder")
+    if "://" not in text:
+        _check_path(text)
     try:
         return open_source(
             text,
@@ -107,23 +133,34 @@ def open_named_source(text: str, options: dict[str, Any]) -> OpenedSource:
                 endpoint_url=options["endpoint_url"] or "",
                 profile=options["profile"] or "",
                 is_signed=not options["no_sign_request"],
+                request_payer=options["request_payer"] or "",
                 original=options["original_bucket"] or "",
                 metadata_lost=options["metadata_lost"],
             ),
         )
     except FormatError as error:
-        raise ConfigError(f"{text}: {error}") from None
+        hint = "" if text.endswith(".zip") else "; a file must be an evidence bundle, a trail is a folder"
+        raise ConfigError(f"{text}: {error}{hint}") from None
+
+
+def _check_path(text: str) -> None:
+    """Raises ``ConfigError``."""
+    if not os.path.lexists(text):
+        raise ConfigError(f"{text or 'SOURCE is empty'}: there is no such file or folder")
+    path = Path(text)
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise ConfigError(f"{text}: neither a folder nor a file; what a pipe or a device holds is to be copied first")
 
 
 def request_of(options: dict[str, Any], opened: OpenedSource) -> VerifyRequest:
     """What is asked."""
     from opentrail.core.validation import LATEST_DIGEST  # noqa: PLC0415  not for --help
-    from opentrail.verification.evidence import packed_at  # noqa: PLC0415  the same
     from opentrail.verification.request import VerifyRequest  # noqa: PLC0415  the same
 
     now, until = datetime.now(UTC), options.get("expect_until")
     home_region, account_id, trail_name = options["trail_arn"] or ("", "", "")
-    span = opened.span
+    span, bundle = opened.span, opened.bundle
+    _check_time(options, now, span)
     return VerifyRequest(
         start=options["start"] or (span.start if span else None),
         end=options["end"] or (span.end if span else None),
@@ -136,10 +173,26 @@ def request_of(options: dict[str, Any], opened: OpenedSource) -> VerifyRequest:
         original_bucket=opened.source.bucket,
         expected_until=now - LATEST_DIGEST if until == NOW else until,
         is_until_now=until == NOW,
-        asked_at=(not options["end"] and packed_at(opened.source)) or now,
+        asked_at=bundle.header.made_at if bundle and not options["end"] else now,
         with_events=bool(options.get("events")),
         jobs=options.get("jobs") or _cores(),
     )
+
+
+def _check_time(options: dict[str, Any], now: datetime, span: Span | None) -> None:
+    """Raises ``ConfigError`` for a time of which the source cannot tell."""
+    from opentrail.core.events import format_time  # noqa: PLC0415  not for --help
+
+    start, end = options["start"], options["end"]
+    if start and start > now:
+        raise ConfigError(f"--start {format_time(start)}: that time has not come yet")
+    for name, moment in (("start", start), ("end", end)):
+        if span and moment and not span.start <= moment <= span.end:
+            raise ConfigError(
+                f"--{name} {format_time(moment)}: the bundle holds the digests that end from {format_time(span.start)} "
+                f"to {format_time(span.end)}, and nothing can be said of others; without --{name} it is verified "
+                f"{'from its start' if name == 'start' else 'to its end'}"
+            )
 
 
 def _cores() -> int:
@@ -169,7 +222,7 @@ def _named_public_keys(
 ) -> tuple[Sequence[PublicKey], str]:
     given = options["public_keys"] or ""
     if opened.public_keys and not given:
-        return opened.public_keys, "the evidence bundle itself: hold their fingerprints against another source"
+        return opened.public_keys, "the evidence bundle itself: nobody else vouches for them"
     if given and not given.startswith(("http://", "https://")):
         return _read_keys_file(given), f"the file {given}"
     if not given and "://" not in opened.source.name:
@@ -208,31 +261,33 @@ def _ask_endpoint(
         start=request.start or asked.FIRST_KEYS,
         end=min(request.end + WITNESS_WITHIN, now) if request.end else now,
     )
-    keys = asked.ask_public_keys(question, now=now, cache=asked.default_cache(os.environ))
-    named = endpoint or os.environ.get("AWS_ENDPOINT_URL_CLOUDTRAIL") or os.environ.get("AWS_ENDPOINT_URL") or "AWS"
+    try:
+        keys = asked.ask_public_keys(question, now=now, cache=asked.default_cache(os.environ))
+    except ConfigError as error:
+        raise ConfigError(f"{error}; --public-keys names a file of them, or another endpoint") from None
+    named = asked.endpoint_of(question) or "AWS"
     if question.regions and not keys:
         regions = ", ".join(question.regions)
         raise ConfigError(f"{named} has not one public key for {regions} in that time: name others by --public-keys")
     return keys, f"ListPublicKeys of {named}"
 
 
-def _tell_own_keys(keys: Sequence[PublicKey]) -> None:
-    """Keys that come with the evidence are no evidence."""
-    text = (
-        "opentrail verify: the public keys are the bundle's own, and prove only what whoever packed it says: get them "
-        "from the recording side (--public-keys), or compare their fingerprints"
-    )
-    print(wrapped(text, indent="  "), file=sys.stderr)
-    for key in keys:
-        print(f"  {printable(key.fingerprint)}", file=sys.stderr)
-
-
 def _verify(opened: OpenedSource, options: dict[str, Any], subject: Subject) -> int:
+    if not options["report"]:
+        return _verify_and_tell(opened, options, subject, None)
+    from opentrail.cli.verify_report import Reporter  # noqa: PLC0415  only for a report
+
+    reporter = Reporter(options["report"], subject, options)
+    try:
+        return _verify_and_tell(opened, options, subject, reporter)
+    finally:
+        reporter.close()
+
+
+def _verify_and_tell(opened: OpenedSource, options: dict[str, Any], subject: Subject, reporter: Reporter | None) -> int:
     from opentrail.cli.verify_output import HumanOutput, JsonOutput  # noqa: PLC0415  not for --help
-    from opentrail.cli.verify_report import Reporter  # noqa: PLC0415  the same
     from opentrail.verification.watched_source import WatchedSource  # noqa: PLC0415  the same
 
-    reporter = Reporter(options["report"], subject, options) if options["report"] else None
     output: Output = JsonOutput(subject) if options["json"] else HumanOutput(subject, is_quiet=options["quiet"])
     source = WatchedSource(opened.source)
     verification = _prepare(source, opened, options, subject, output=output, reporter=reporter)
@@ -264,24 +319,29 @@ def _prepare(
 ) -> Verification:
     """The verification whose findings go to ``output`` and ``reporter``.  Raises ``ConfigError``."""
     from opentrail.verification.engine import Verification  # noqa: PLC0415  not for --help
-    from opentrail.verification.evidence import missing_from  # noqa: PLC0415  the same
 
     def on_finding(trail: TrailFolder | None, finding: Finding) -> None:
         output.add(trail, finding)
         if reporter is not None:
             reporter.add(trail, finding)
 
-    return Verification(
-        source,
-        subject.request,
-        subject.public_keys,
-        on_finding=on_finding,
-        checked_at=datetime.now(UTC),
-        clock=time.monotonic,
-        resumed=read_checkpoint(_resume_file(options)) if options["resume"] else None,
-        beside=chain(opened.findings, missing_from(opened.source)),
-        objects=output if options["verbose"] else None,
-    )
+    resumed = read_checkpoint(_resume_file(options)) if options["resume"] else None
+    try:
+        return Verification(
+            source,
+            subject.request,
+            subject.public_keys,
+            on_finding=on_finding,
+            checked_at=datetime.now(UTC),
+            clock=time.monotonic,
+            resumed=resumed,
+            beside=opened.findings,
+            objects=output if options["verbose"] else None,
+        )
+    except OpentrailError as error:
+        if resumed is None:
+            raise
+        raise ConfigError(f"--resume: {_resume_file(options)}: {error}; go on with the options of then") from None
 
 
 def _run(

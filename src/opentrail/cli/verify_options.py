@@ -12,7 +12,7 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,7 +20,6 @@ from opentrail.core.errors import ConfigError
 
 NOW: Final = "now"
 _TRAIL_ARN: Final = re.compile(r"arn:aws[a-z-]*:cloudtrail:([a-z0-9-]+):([0-9]{12}):trail/([A-Za-z0-9._-]{3,128})")
-_DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _TABLE: Final = "verify"
 _FIRST_YEAR: Final = 1970
 _LAST_YEAR: Final = 9990  # some days more are a date, too
@@ -41,7 +40,11 @@ def parse_start(text: str) -> datetime:
 def parse_end(text: str) -> datetime:
     """As ``parse_start``; a day is meant to its end."""
     moment = parse_start(text)
-    return moment + timedelta(days=1, seconds=-1) if _DAY.fullmatch(text.strip()) else moment
+    try:
+        date.fromisoformat(text.strip())  # in any form that ``parse_start`` takes a day in
+    except ValueError:
+        return moment
+    return moment + timedelta(days=1, seconds=-1)
 
 
 def parse_until(text: str) -> datetime | str:
@@ -72,6 +75,12 @@ def _parse_jobs(text: str) -> int:
     if not re.fullmatch(r"[0-9]{1,4}", text) or int(text) < 1:
         raise ValueError("a number of processes is expected, 1 or more")
     return int(text)
+
+
+def _parse_payer(text: str) -> str:
+    if text != "requester":
+        raise ValueError("`requester` is expected")
+    return text
 
 
 def _parse_switch(text: str) -> bool:
@@ -125,6 +134,12 @@ SOURCE_OPTIONS: Final = (
     Option(name="endpoint-url", parse=str, metavar="URL", help="S3 endpoint to read from"),
     Option(name="profile", parse=str, metavar="NAME", help="profile of the AWS configuration"),
     _switch("no-sign-request", "read a public bucket without credentials"),
+    Option(
+        name="request-payer",
+        parse=_parse_payer,
+        metavar="requester",
+        help="agree to pay for what is read, of a bucket whose requester pays",
+    ),
 )
 VERIFY_OPTIONS: Final = (
     Option(

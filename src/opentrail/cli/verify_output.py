@@ -136,6 +136,8 @@ class HumanOutput:
             self._print_rest(result)
         is_empty = not result.chains and not result.findings
         sentence = "there is nothing to verify" if is_empty else _SENTENCES[result.verdict]
+        if result.verdict is Verdict.VALID:
+            sentence += self._subject.condition
         name = result.verdict.value.replace("-", " ").upper()
         print(f"{painted(name, _COLOURS[result.verdict], is_shown=self._is_coloured)}: {sentence}")
 
@@ -209,11 +211,16 @@ class JsonOutput:
 
     def stop(self, how: str, resume_file: str) -> None:
         """Print that there will be no result."""
-        _print_line({"type": "stopped", "reason": how, "resumeFile": resume_file or None})
+        print_stopped(how, resume_file)
 
     def finish(self, result: VerifyResult) -> None:
         """Print the result."""
         _print_line({"type": "result", **answer_document(self._subject, result)})
+
+
+def print_stopped(how: str, resume_file: str) -> None:
+    """Print the last line of a run without a result; ``resume_file`` "" if there is nothing to go on from."""
+    _print_line({"type": "stopped", "reason": how, "resumeFile": resume_file or None})
 
 
 def _counts(counts: ObjectCounts) -> str:

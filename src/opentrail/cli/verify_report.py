@@ -49,13 +49,16 @@ class Reporter:
             inputs=[(str(path), sha256_of(path)) for path in self._files if path.is_file()],
         )
         write_report(self._path, result, self._log, context)
+
+    def close(self) -> None:
+        """Let the findings go."""
         self._log.close()
 
 
 def _command(subject: Subject, options: dict[str, Any]) -> str:
     """How to check again."""
     words = ["opentrail", "verify", subject.source]
-    for name in ("public_keys", "original_bucket", "endpoint_url", "profile"):
+    for name in ("public_keys", "original_bucket", "endpoint_url", "profile", "request_payer"):
         if options[name]:
             words += [f"--{name.replace('_', '-')}", options[name]]
     moments = {"start": options["start"], "end": options["end"], "expect-until": subject.request.expected_until}

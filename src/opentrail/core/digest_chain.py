@@ -7,6 +7,8 @@ Rules:
   there (only the object's metadata were changed, say), what it says of log files is proven all the same.
 * A link accuses a predecessor that is not there, that was replaced, or that the chain passes by.  Never the digest
   that holds the link.
+* A digest that cannot be read is there: its successor's link accuses nobody, and proves nothing of it.  What lies in a
+  folder that cannot be listed may be there: so it is with a link that leads into one.
 * A link leads back in time.  One that does not is a loop, and accuses the digest that holds it.
 * Where the time in view ends before the chain, the next trusted digest is the witness of what should lie before it.
 * Memory does not grow with the trail: one trusted digest and at most ``_MOST_DOUBTFUL`` others are kept, with what they
@@ -17,7 +19,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -29,6 +31,7 @@ from opentrail.core.findings import Finding, FindingCode, counted, found
 from opentrail.core.layout import DigestKey, TrailFolder, parse_digest_key
 from opentrail.core.log_folder import Hole
 from opentrail.core.object_checks import DigestReading
+from opentrail.core.unread_folders import UnreadFolders
 
 _HOUR: Final = timedelta(hours=1)
 _MOST_DOUBTFUL: Final = 48  # damaged digests in a row whose content a later one can still prove
@@ -49,11 +52,15 @@ class ProvenDigest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChainScope:
-    """Which digests are in view: those of ``trail`` in ``bucket`` that end at ``start`` (None: any time) or later."""
+    """Which digests are in view: those of ``trail`` in ``bucket`` that end at ``start`` (None: any time) or later.
+
+    Those in the folders ``unread`` are not seen.
+    """
 
     trail: TrailFolder
     bucket: str
     start: datetime | None = None
+    unread: UnreadFolders = field(default_factory=UnreadFolders)
 
     def holds(self, link: PreviousDigest) -> bool:
         """Whether the digest that ``link`` names lies in this folder, not in a bucket or under a prefix used before."""
@@ -113,10 +120,12 @@ class DigestChain:
         self._doubtful.clear()
 
     def finish(self) -> Iterator[Hole]:
-        """The end of the listing: nobody speaks for damaged digests at the end of the chain."""
-        last_end = self.proven_end
-        if self._doubtful and last_end is not None:
-            yield Hole(start=last_end, end=self._doubtful[-1].key.end_time, is_damage=True)
+        """The end of the listing: nobody speaks for damaged or unread digests at the end of the chain."""
+        last_end, unread = self.proven_end, self._scope.unread.until
+        ends = [each.key.end_time for each in list(self._doubtful)[-1:]]
+        ends += [unread] if unread is not None else []
+        if last_end is not None and ends and max(ends) > last_end:
+            yield Hole(start=last_end, end=max(ends), is_damage=True)
 
     def _doubt(self, reading: DigestReading) -> None:
         files = sum(len(each.digest.log_files) for each in (*self._doubtful, reading) if each.digest is not None)
@@ -143,12 +152,13 @@ class DigestChain:
                     proven.append(ProvenDigest(key=doubtful.text, digest=doubtful.digest))
                     link = doubtful.digest.previous
                 else:
-                    is_broken = True  # it is damaged, and has been accused
+                    is_broken = True  # it is damaged, and has been accused; or nobody could read it
         first = proven[-1].digest if proven else digest
         if not is_broken and link is None:
             yield from self._start_chain(proven[-1].key if proven else digest.key, first)
         elif not is_broken and link is not None:
             finding = self._follow(link, first)
+            is_broken = self._scope.unread.hold(link.key)
             if finding is not None:
                 yield finding
                 is_broken = finding.code in {FindingCode.DIGEST_MISSING, FindingCode.DIGEST_OUT_OF_ORDER}
@@ -167,9 +177,13 @@ class DigestChain:
         damaged = [each for each in self._doubtful if each.text < key]  # and not proven by this chain's links
         for each in damaged[-1:]:
             yield Hole(start=last_end, end=min(each.key.end_time, first.start_time), is_damage=True)
+        unread = self._scope.unread.until
+        if unread is not None and unread > last_end:
+            yield Hole(start=last_end, end=min(unread, first.start_time), is_damage=True)
         ends = (each.key.end_time for each in damaged if not _is_out_of_place(each))
-        ended = min(max(ends, default=last_end), first.start_time)
-        yield Hole(start=ended, end=first.start_time, is_damage=False)
+        ended = min(max([last_end, *ends, *([unread] if unread else [])]), first.start_time)
+        if unread is None or unread < first.start_time:
+            yield Hole(start=ended, end=first.start_time, is_damage=False)
         end = format_time(last_end)
         message = (
             f"a chain of digests starts at {start}; the one before it ended at {end}: nothing is proven in between"
@@ -191,7 +205,7 @@ class DigestChain:
         if self._last is not None and link.key < self._last.text:
             message = f"the chain passes it by: {successor.key} names {link.key} before itself"
             return found(FindingCode.DIGEST_NOT_IN_CHAIN, self._last.text, message, named_by=successor.key)
-        return self._gone(link, successor)
+        return None if self._scope.unread.hold(link.key) else self._gone(link, successor)
 
     def _is_forgotten(self, link: PreviousDigest) -> bool:
         """Whether ``link`` leads to damaged digests that were forgotten; each has been accused."""
@@ -200,11 +214,20 @@ class DigestChain:
     def _gone(self, link: PreviousDigest, successor: Digest) -> Finding:
         """The digest that ``link`` names is missing; whether others are gone with it shows in the time between."""
         last_end, key = self.proven_end, _parse(link.key)
-        if last_end is None or key is None or self._doubtful:
+        if last_end is None or key is None or self._doubtful or self._scope.unread:
             return _missing(link, successor)
         # A digest starts when its predecessor ended.  One hour is the longest that one covers, by the format.
         digests = max(1, round((successor.start_time - last_end) / _HOUR))
         return _missing(link, successor, since=last_end, digests=digests)
+
+    @property
+    def known_end(self) -> datetime | None:
+        """When the newest trusted digest so far ends, or one behind it that cannot be read; None without the first."""
+        last_end, unread = self.proven_end, self._scope.unread.until
+        if last_end is None:
+            return None
+        ends = [each.key.end_time for each in self._doubtful if is_unread(each)]
+        return max([last_end, *ends, *([unread] if unread is not None else [])])
 
     @property
     def proven_end(self) -> datetime | None:
@@ -251,8 +274,13 @@ class BackfillChain:
                 finding = _compare(previous, link, reading.text)
                 if finding is not None:
                     yield finding
-            elif link.key not in self._damaged and len(self._damaged) < _MOST_DAMAGED_BACKFILLS:
+            elif self._is_gone(link) and len(self._damaged) < _MOST_DAMAGED_BACKFILLS:
                 yield _missing(link, reading.digest)
+
+    def _is_gone(self, link: PreviousDigest) -> bool:
+        """Whether what ``link`` names lies nowhere."""
+        is_there = link.key in self._readings or link.key in self._damaged
+        return not (is_there or self._scope.unread.hold(link.key))
 
     def _find_forks(self) -> Iterator[Finding]:
         """Of several that follow the same one, those that no other follows; all, where that tells them not apart."""
@@ -300,8 +328,9 @@ class BackfillChain:
                 yield found(FindingCode.DIGEST_SIGNATURE_DISPUTED, reading.text, message)
             else:
                 yield from reading.findings
-            is_there = link is None or link.key in self._readings or link.key in self._damaged
-            if link is not None and self._scope.holds(link) and not self._scope.is_too_old(link) and not is_there:
+            if link is None or not self._scope.holds(link) or self._scope.is_too_old(link):
+                continue
+            if self._is_gone(link):
                 yield _missing(link, reading.digest)
 
 
@@ -314,6 +343,11 @@ def _prove_backfill(text: str, digest: Digest) -> Iterator[Finding | ProvenDiges
 
 def _is_out_of_place(reading: DigestReading) -> bool:
     return any(each.code in _OUT_OF_PLACE for each in reading.findings)
+
+
+def is_unread(reading: DigestReading) -> bool:
+    """Whether ``reading`` is of a digest that lies there, and that the source refuses."""
+    return any(each.code is FindingCode.DIGEST_UNREACHABLE for each in reading.findings)
 
 
 def _parse(key: str) -> DigestKey | None:

@@ -37,6 +37,7 @@ class FindingCode(StrEnum):
     """What was found; the text is for programs and never changes its meaning."""
 
     DIGEST_MISSING = "digest-missing"  # a later digest names it, and it is not there
+    DIGEST_UNREACHABLE = "digest-unreachable"  # it is there, and cannot be read
     DIGEST_MALFORMED = "digest-malformed"  # gzip, JSON or a field of it
     DIGEST_TRAILING_DATA = "digest-trailing-data"  # bytes behind the gzip member
     DIGEST_TOO_LARGE = "digest-too-large"  # a bomb: not inflated to its end
@@ -60,6 +61,7 @@ class FindingCode(StrEnum):
     CHAIN_CUT_OFF = "chain-cut-off"  # the newest digests that should be there are not
     SPAN_UNPROVEN = "span-unproven"  # for some time no digest can be trusted
     NO_DIGESTS = "no-digests"
+    FOLDER_UNREACHABLE = "folder-unreachable"  # it is there, and cannot be listed
     TRAILS_TOO_MANY = "trails-too-many"  # digests of more than can deliver there: not all were read
     KEY_ROTATED = "key-rotated"  # from this digest on, another key signs
     BACKFILL_DIGEST = "backfill-digest"  # names log files that came too late for their hour's digest
@@ -99,11 +101,13 @@ class Rule:
 _FORGED: Final = Rule(Severity.ERROR, Concern.INTEGRITY)
 _GONE: Final = Rule(Severity.ERROR, Concern.COMPLETENESS)
 _UNVOUCHED: Final = Rule(Severity.WARNING, Concern.COMPLETENESS)
+_UNSEEN: Final = Rule(Severity.WARNING, Concern.COVERAGE)
 _LOOK: Final = Rule(Severity.WARNING, Concern.NOTE)
 _FACT: Final = Rule(Severity.INFO, Concern.NOTE)
 
 RULES: Final[Mapping[FindingCode, Rule]] = {
     FindingCode.DIGEST_MISSING: _GONE,
+    FindingCode.DIGEST_UNREACHABLE: _UNSEEN,
     FindingCode.DIGEST_MALFORMED: _FORGED,
     FindingCode.DIGEST_TRAILING_DATA: _FORGED,
     FindingCode.DIGEST_TOO_LARGE: _FORGED,
@@ -112,7 +116,7 @@ RULES: Final[Mapping[FindingCode, Rule]] = {
     FindingCode.DIGEST_SIGNATURE_LOST: _LOOK,
     FindingCode.DIGEST_SIGNATURE_DISPUTED: Rule(Severity.WARNING, Concern.INTEGRITY),  # this one, or the next
     FindingCode.DIGEST_LINK_UNFOUNDED: _FORGED,
-    FindingCode.DIGEST_START_UNPROVEN: Rule(Severity.WARNING, Concern.COVERAGE),
+    FindingCode.DIGEST_START_UNPROVEN: _UNSEEN,
     FindingCode.DIGEST_ALGORITHM: _FORGED,
     FindingCode.DIGEST_KEY_UNKNOWN: _FORGED,
     FindingCode.DIGEST_KEY_NOT_VALID: Rule(Severity.WARNING, Concern.INTEGRITY),
@@ -127,6 +131,7 @@ RULES: Final[Mapping[FindingCode, Rule]] = {
     FindingCode.CHAIN_CUT_OFF: _GONE,
     FindingCode.SPAN_UNPROVEN: _FACT,  # whatever left it has been accused
     FindingCode.NO_DIGESTS: _UNVOUCHED,
+    FindingCode.FOLDER_UNREACHABLE: _UNSEEN,
     FindingCode.TRAILS_TOO_MANY: _UNVOUCHED,
     FindingCode.KEY_ROTATED: _FACT,
     FindingCode.BACKFILL_DIGEST: _FACT,
@@ -139,7 +144,7 @@ RULES: Final[Mapping[FindingCode, Rule]] = {
     FindingCode.LOG_FILE_TOO_LARGE: _FORGED,
     FindingCode.LOG_FILE_CHANGED: _FORGED,
     FindingCode.LOG_FILE_MOVED: _FACT,  # that it is missing where it should be has been accused
-    FindingCode.LOG_FILE_UNREACHABLE: Rule(Severity.WARNING, Concern.COVERAGE),
+    FindingCode.LOG_FILE_UNREACHABLE: _UNSEEN,
     FindingCode.LOG_FILE_NOT_NAMED: _UNVOUCHED,
     FindingCode.LOG_FILES_OF_OTHER_TRAIL: _FACT,
     FindingCode.LOG_FILE_WITHOUT_DIGESTS: _FACT,

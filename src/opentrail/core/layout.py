@@ -171,6 +171,24 @@ def parse_digest_key(text: str) -> DigestKey:
     return DigestKey(trail=trail, end_time=_moment(match, match["time"]), backfill=match["backfill"] is not None)
 
 
+class OtherDigestPattern:
+    """Tells quickly that a key is of a digest of another trail that lies in the folder of ``trail``."""
+
+    def __init__(self, trail: TrailFolder) -> None:
+        folder, own = trail.folder, f"{trail.trail_name}_{trail.home_region}"
+        name = f"{folder.account_id}_{DIGEST_FOLDER}_{folder.region}_"
+        self._pattern = re.compile(
+            re.escape(digest_prefix(folder)) + r"(20[0-9]{2})/(0[1-9]|1[0-2])/(0[1-9]|1[0-9]|2[0-8])/"
+            rf"{re.escape(name)}(?!{re.escape(own)}_[0-9]{{8}}T)[A-Za-z0-9._-]{{3,128}}_[a-z0-9-]+_"
+            r"\1\2\3T(?:[01][0-9]|2[0-3])[0-5][0-9][0-5][0-9]Z(?:_backfill)?\.json\.gz",
+            re.ASCII,
+        )
+
+    def is_sure(self, text: str) -> bool:
+        """Whether ``text`` is one for sure; of a few dates and years nothing is said: ``parse_digest_key`` tells."""
+        return self._pattern.fullmatch(text) is not None
+
+
 def account_prefix(*, prefix: str, organization_id: str, account_id: str) -> str:
     """``[prefix/]AWSLogs/[o-.../]ACCOUNT/``: what every key of a trail's files for one account begins with."""
     start = f"{prefix}/" if prefix else ""

@@ -22,6 +22,7 @@ from opentrail.core.findings import Finding, FindingCode, counted, found
 from opentrail.core.layout import Folder, LogKeyPattern, LogKind, parse_log_key
 from opentrail.core.shared_folders import UnnamedLogs
 
+DELIVERY: Final = timedelta(minutes=15)  # a log file lies in its bucket this long after the call, at the latest
 LATEST_NAMING: Final = timedelta(days=31)  # a file may wait 30 days for its bucket, with the name of its first attempt
 MOST_WAITING: Final = 100_000  # listed and not yet named: anybody may put objects there
 MOST_ODD: Final = 1000  # of those, listed or named, that are not named as CloudTrail names them
@@ -50,6 +51,7 @@ class LogFolder:
         self.is_shared = is_shared  # other trails deliver into the same folder
         self.is_cut = is_cut
         self.names_any = False  # some digest named a log file
+        self.is_unsure = False  # a digest cannot be read that may name log files of any time: a backfill digest
         self._pattern = LogKeyPattern(folder)
         self._waiting: dict[str, None] = {}  # listed, not named yet; in order of delivery but for the kinds
         self._named_ahead: dict[str, LogKind] = {}  # named, not listed yet
@@ -179,7 +181,7 @@ class LogFolder:
         unsure = _SECOND if self.is_cut else _MINUTE
         is_older = self._start is None or minute + unsure <= self._start
         holes = self._holes_at(minute)
-        is_lost = key in self._unproven or any(hole.is_damage for hole in holes)
+        is_lost = self.is_unsure or key in self._unproven or any(hole.is_damage for hole in holes)
         if self.is_shared:
             self.unnamed.add(key, is_covered=not (is_older or is_lost or holes))
         if is_older:
@@ -188,7 +190,7 @@ class LogFolder:
             yield found(
                 FindingCode.LOG_FILE_UNPROVEN,
                 key,
-                "the digest that should name it is damaged or missing, or its signature is",
+                "the digest that should name it is damaged or missing, or its signature is, or it cannot be read",
             )
         elif holes:
             yield found(FindingCode.LOG_FILE_WITHOUT_DIGESTS, key, "was delivered while no digests were made")

@@ -9,8 +9,8 @@ Rules:
   They are few; a search for their event source comes first, which costs a third of what the hash costs.
 * However large the log file, a few pieces of it are held, or a record.
 * A chain that ends and begins anew without a call that explains it is suspicious.  Unless the home region's log files
-  were not read, or the record would stand in the last digest before the gap, whose signature a copy has lost: then
-  nothing is said but that.
+  were not read (all of them, or some of that time), or the record would stand in the last digest before the gap, whose
+  signature a copy has lost: then nothing is said but that.
 
 CloudTrail user guide, "CloudTrail record contents"; the calls are those of CloudTrail's API reference.
 """
@@ -21,6 +21,7 @@ import json
 from codecs import getincrementaldecoder
 from collections import deque
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -28,7 +29,7 @@ from typing import Any, Final
 from opentrail.core.errors import FormatError
 from opentrail.core.events import format_time
 from opentrail.core.findings import Finding, FindingCode, found
-from opentrail.core.layout import Folder, TrailFolder, digest_prefix, parse_log_key
+from opentrail.core.layout import Folder, TrailFolder, digest_prefix, parse_digest_key, parse_log_key
 from opentrail.core.log_folder import Hole
 
 EVENT_SOURCE: Final = b"cloudtrail.amazonaws.com"
@@ -50,6 +51,10 @@ _PIECE: Final = 256 * 1024
 _BLOCK: Final = 64 * 1024
 _LONGEST_RECORD: Final = 4 * 1024 * 1024  # characters: sixteen times what CloudTrail puts into one
 _MOST_STOPS: Final = 10_000  # kept to explain gaps with; the oldest are forgotten
+_HOUR: Final = timedelta(hours=1)
+_UNREAD: Final = frozenset(
+    {FindingCode.DIGEST_UNREACHABLE, FindingCode.FOLDER_UNREACHABLE, FindingCode.LOG_FILE_UNREACHABLE}
+)
 _BEFORE_GAP: Final = timedelta(hours=2)  # the last digest comes within the hour of the call that ends the chain
 
 
@@ -171,10 +176,22 @@ class LoggingHistory:
         self._seen: deque[str] = deque(maxlen=64)  # ids of events: two trails may deliver the same one
         self._gaps: dict[tuple[TrailFolder, Hole], bool] = {}  # a chain that is begun anew tells its gaps twice
         self._read: set[Folder] = set()
+        self._unread: dict[Folder, set[datetime | None]] = {}  # the hours of which something was not; None: of any
 
     def add_read(self, folder: Folder) -> None:
         """The log files of ``folder`` are looked through."""
         self._read.add(folder)
+
+    def add_finding(self, trail: TrailFolder, finding: Finding) -> None:
+        """Something was found in the chain of ``trail``: it may be that records cannot be read."""
+        if finding.code in _UNREAD:
+            hours = self._unread.setdefault(trail.folder, set())
+            hours.update(_hours_of(finding.key))
+
+    def may_lack(self, trail: TrailFolder, since: datetime, until: datetime) -> bool:
+        """Whether a call that changed ``trail`` from ``since`` to ``until`` may stand in what could not be read."""
+        hours = (hour for read, hours in self._unread.items() if is_home(read, trail) for hour in hours)
+        return any(hour is None or (since < hour + _HOUR and hour <= until) for hour in hours)
 
     def add_gap(self, trail: TrailFolder, gap: Hole, *, is_proven: bool = True) -> None:
         """A chain of ``trail`` ended at the gap's start and another began at its end.
@@ -235,8 +252,10 @@ class LoggingHistory:
         start, end = format_time(gap.start), format_time(gap.end)
         folder = digest_prefix(trail.folder)
         is_home_read = self.is_home_read(trail)
-        if not is_proven or not is_home_read:
-            why = "the last of which are unproven" if is_home_read else "which were not read"
+        is_in_part = self.may_lack(trail, gap.start - _BEFORE_GAP, gap.end)
+        if not is_proven or not is_home_read or is_in_part:
+            why = "not all of which can be read" if is_in_part else "the last of which are unproven"
+            why = why if is_home_read else "which were not read"
             message = (
                 f"no digests were made from {start} to {end}; who stopped them would stand in the log files of the"
                 f" home region {trail.home_region}, {why}"
@@ -244,6 +263,21 @@ class LoggingHistory:
             return found(FindingCode.GAP_UNEXAMINED, folder, message, start=start, end=end)
         message = f"no digests were made from {start} to {end}, and no record says that anybody stopped logging"
         return found(FindingCode.GAP_UNEXPLAINED, folder, message, start=start, end=end)
+
+
+def _hours_of(unread: str) -> Iterator[datetime | None]:
+    """The hours of whose calls the log file or digest at the key ``unread`` tells; None for anything else."""
+    moment: datetime | None = None
+    with suppress(FormatError):
+        moment = parse_log_key(unread).delivered_at
+    with suppress(FormatError):
+        digest = parse_digest_key(unread)
+        moment = None if digest.backfill else digest.end_time
+    if moment is None:
+        yield None
+        return
+    hour = moment.replace(minute=0, second=0, microsecond=0)
+    yield from (hour - _HOUR, hour)  # a digest is of an hour, and a log file of ``DELIVERY`` before
 
 
 def _place_of(entry: tuple[tuple[TrailFolder, Hole], bool]) -> tuple[str, str, datetime]:

@@ -28,13 +28,13 @@ from opentrail.core.digests import Digest, DigestedLogFile, PreviousDigest
 from opentrail.core.events import format_time
 from opentrail.core.findings import Concern, Finding, FindingCode, Severity, found
 from opentrail.core.layout import Folder, TrailFolder, digest_prefix, parse_digest_key
+from opentrail.core.log_folder import DELIVERY
 from opentrail.core.logging_changes import LoggingHistory, TrailChange, is_about, is_home
 from opentrail.core.object_checks import DigestReading
 
 _MOST_STARTS: Final = 2_000  # of a run: there is enough to accuse, then
 _MOST_CLAIMED: Final = 100_000  # log files of unproven digests of a run
 _MOST_ACCUSED: Final = 48  # damaged digests in a row whose names are kept
-_BEFORE_DIGEST: Final = timedelta(minutes=15)  # a record may be this much older than the digest that names its file
 _CLOCKS: Final = timedelta(minutes=1)  # a call may be recorded this much after the digest that starts by it
 
 
@@ -107,6 +107,7 @@ class UnprovenStarts:
                 if stop is None:
                     stop = _explanation(claimed, start, since, used)
                     is_read = history.is_home_read(trail) and not self._is_damaged_elsewhere(trail)
+                    is_read = is_read and not history.may_lack(trail, start.before_start, start.start)
                     finding = _doubt(trail, start, is_open=stop is not None or not is_read or not start.is_in_view)
                     if finding is not None:
                         self.add_finding(trail, finding)
@@ -138,7 +139,7 @@ class UnprovenLinks:
         self._starts = starts
         self._end = end
         self._before: DigestReading | None = None  # the last one that nothing accuses
-        self._accused: deque[str] = deque(maxlen=_MOST_ACCUSED)  # behind it
+        self._accused: deque[str] = deque(maxlen=_MOST_ACCUSED)  # behind it, and those that cannot be read
         self._is_ended = False
 
     def receive(self, reading: DigestReading) -> tuple[DigestReading, tuple[Finding, ...]]:
@@ -153,7 +154,7 @@ class UnprovenLinks:
         if reading.digest is not None and is_signature_lost(reading):
             reading, further = self._check(reading, reading.digest)
             self._claim(reading)
-        if any(each.severity is Severity.ERROR for each in reading.findings):
+        if reading.digest is None or any(each.severity is Severity.ERROR for each in reading.findings):
             self._accused.append(reading.text)
         else:
             self._before = replace(reading, digest=reading.digest and replace(reading.digest, log_files=()))
@@ -186,7 +187,8 @@ class UnprovenLinks:
         if before is not None and link.key < before.text:
             why = f"and passes by {before.text}: one of the two was changed"
             return _accuse(reading, link, FindingCode.DIGEST_SIGNATURE_DISPUTED, why), ()
-        if self._scope.is_too_old(link) or (self._end is not None and parse_digest_key(link.key).end_time > self._end):
+        is_behind = self._end is not None and parse_digest_key(link.key).end_time > self._end
+        if self._scope.is_too_old(link) or is_behind or self._scope.unread.hold(link.key):
             return reading, ()
         message = f"is not there, though {reading.text} follows it, which is itself not proven"
         return reading, (found(FindingCode.DIGEST_MISSING, link.key, message, named_by=reading.text),)
@@ -227,7 +229,7 @@ def _explanation(
     stops: Iterable[TrailChange], start: UnprovenStart, since: datetime | None, used: Collection[str]
 ) -> TrailChange | None:
     """The earliest of ``stops`` that may have ended the chain before ``start`` and has explained none before."""
-    first, last = start.before_start - _BEFORE_DIGEST, start.start + _CLOCKS
+    first, last = start.before_start - DELIVERY, start.start + _CLOCKS
     first = first if since is None else max(first, since)
     fitting = [each for each in stops if first <= each.event_time <= last and each.event_id not in used]
     return min(fitting, key=lambda each: each.event_time, default=None)

@@ -8,6 +8,7 @@ judge that are named there):
   the reading, in the order of the asking, to ``receive_digest``.  It checks what ``FetchLogFile`` asks with
   ``read_log_file`` and is done with it, but for what the reading says of the trail's changes: they go to the
   ``LoggingHistory`` that all chains of a run share, which explains the gaps when all chains are finished.
+* What cannot be read is fed too: a digest as a reading that says so, a folder of digests to ``receive_unread``.
 * ``DigestProven`` asks for nothing: it is for whoever counts.
 * Those two checks are pure functions of one object, so they may run in a pool.
 * Keys and buckets are those that the files were delivered under.  Whoever reads a copy maps its names back.
@@ -26,12 +27,19 @@ from typing import Final
 
 from opentrail.core import values
 from opentrail.core.copied_signatures import CopiedSignatures
-from opentrail.core.digest_chain import BackfillChain, ChainScope, DigestChain, ProvenDigest
+from opentrail.core.digest_chain import BackfillChain, ChainScope, DigestChain, ProvenDigest, is_unread
 from opentrail.core.digests import Digest, DigestedLogFile
 from opentrail.core.errors import FormatError
 from opentrail.core.events import format_time
 from opentrail.core.findings import Finding, FindingCode, counted, found
-from opentrail.core.layout import DigestKey, TrailFolder, digest_day_prefix, digest_prefix, parse_digest_key
+from opentrail.core.layout import (
+    DigestKey,
+    OtherDigestPattern,
+    TrailFolder,
+    digest_day_prefix,
+    digest_prefix,
+    parse_digest_key,
+)
 from opentrail.core.log_folder import Hole, LogFolder
 from opentrail.core.logging_changes import LoggingHistory
 from opentrail.core.object_checks import DigestReading
@@ -116,6 +124,8 @@ class ChainValidator:
         if end is not None:
             self._behind = digest_day_prefix(trail.folder, end.astimezone(UTC) + timedelta(days=1))
         scope = ChainScope(trail=trail, bucket=bucket, start=start)
+        self._unread = scope.unread
+        self._unread_behind: list[Finding] = []  # the time in view: a witness may be there
         self._chain = DigestChain(scope)
         self._backfill = BackfillChain(scope)
         self._log_folder = LogFolder(trail.folder, is_cut=start is not None)
@@ -125,6 +135,7 @@ class ChainValidator:
         self._shared = shared
         self._is_home = trail.folder.region == trail.home_region
         self._other_trails: set[TrailFolder] = set()
+        self._other_digests = OtherDigestPattern(trail)
         self._empty: list[str] = []  # the first and the last digest that name no log file
         self._empty_count = 0
         if history is not None and self._is_home:
@@ -134,6 +145,8 @@ class ChainValidator:
         """A key of the digest folder: whether it is to be fetched."""
         if text.endswith("/"):
             return  # the marker of a folder
+        if len(self._other_trails) == _MOST_OTHER_TRAILS and self._other_digests.is_sure(text):
+            return  # whoever plants digests of a million trails must not make it slow
         try:
             key = parse_digest_key(text)
         except FormatError:
@@ -150,6 +163,15 @@ class ChainValidator:
             self._witnesses.append(text)
             yield FetchDigest(key=text)
 
+    def receive_unread(self, refusal: Finding) -> Iterator[Finding]:
+        """A folder below that of the digests cannot be listed; in its place among the keys, ``refusal`` says so."""
+        if refusal.key >= self._behind:
+            self._unread_behind.append(refusal)
+            return
+        self._unread.add(refusal.key)
+        self._log_folder.is_cut = self._log_folder.is_unsure = True
+        yield refusal
+
     def is_behind(self, key: DigestKey) -> bool:
         """Whether the digest ends behind the time in view: it is read as a witness, and not counted."""
         return self._end is not None and key.end_time > self._end
@@ -164,6 +186,8 @@ class ChainValidator:
             if reading.digest is not None and reading.public_key is not None:
                 for file in reading.digest.log_files:
                     self._log_folder.add_unproven(file.key)
+            if is_unread(reading):
+                self._log_folder.is_unsure = True
             yield from self._take(self._backfill.receive(reading))
         elif self._signatures is None:
             yield from self._judge(reading)
@@ -183,6 +207,8 @@ class ChainValidator:
             yield from self._add_hole(hole)
         self._add_gap_at_end()
         yield from self._take(self._backfill.finish(self._chain.chains))
+        if not self._chain.is_witnessed:
+            yield from self._unread_behind
         yield from self._check_newest()
         yield from self._log_folder.finish()
         if self._shared is not None:
@@ -197,9 +223,13 @@ class ChainValidator:
             if is_signature_lost(reading) and self._chain.proven_end is None:
                 self._log_folder.is_cut = True
         if self.is_behind(reading.key):
-            if reading.is_trusted and not self._chain.is_witnessed:
+            if is_unread(reading):
+                self._unread_behind += reading.findings
+            elif reading.is_trusted and not self._chain.is_witnessed:
                 yield from self._take(self._chain.receive_witness(reading, self._witnesses))
             return
+        if is_unread(reading) and self._chain.proven_end is None:
+            self._log_folder.is_cut = True
         yield from reading.findings
         yield from self._take(self._chain.receive(reading))
         yield from self._log_folder.report_overdue(reading.key.end_time)
@@ -262,7 +292,7 @@ class ChainValidator:
 
     def _add_gap_at_end(self) -> None:
         """A chain that ends before the time that was asked for, and that no other follows, is a gap to be explained."""
-        last_end = self._chain.proven_end
+        last_end = self._chain.known_end
         if self._end is None or self._asked_at is None or last_end is None or self._chain.is_witnessed:
             return
         end = min(self._end, self._asked_at)
@@ -273,13 +303,15 @@ class ChainValidator:
     def _check_newest(self) -> Iterator[Finding]:
         newest, expected = self._chain.newest, self._expected_until
         folder = digest_prefix(self._trail.folder)
-        if expected is not None and (newest is None or newest.key.end_time < expected):
+        ends = [newest.key.end_time] if newest else []
+        ends += [self._unread.until] if self._unread.until else []  # it may lie in there
+        if expected is not None and max(ends, default=expected - LATEST_DIGEST) < expected:
             last = newest.text if newest else "none at all"
             message = (
                 f"the newest digests are missing: the last is {last}, one is expected up to {format_time(expected)}"
             )
             details = {"newest": newest.text if newest else "", "expected_until": format_time(expected)}
             yield found(FindingCode.CHAIN_CUT_OFF, folder, message, **details)
-        elif newest is None and not self._chain.starts_later:
+        elif newest is None and not self._chain.starts_later and not self._unread:
             in_time = " that ends in the time that was asked for" if self._start or self._end else ""
             yield found(FindingCode.NO_DIGESTS, folder, f"no digest of the trail lies here{in_time}")

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import parse_qs, quote, unquote
+from urllib.parse import parse_qs, quote_plus, unquote
 from xml.sax.saxutils import escape
 
 from opentrail.core.errors import NoSuchObject
@@ -124,7 +124,7 @@ class _Page:
         return f"<ListBucketResult>{head}{encoding}{count}{''.join(self._parts)}</ListBucketResult>".encode()
 
     def _text(self, key: str) -> str:
-        return escape(quote(key) if self._quoted else key)
+        return escape(quote_plus(key, safe="/") if self._quoted else key)
 
 
 class Gauge:

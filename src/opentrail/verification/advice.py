@@ -20,6 +20,10 @@ _KEY_MISUSED: Final = (
 
 ADVICE: Final[Mapping[FindingCode, str]] = {
     FindingCode.DIGEST_MISSING: "Restore it from a copy or an older version; ask who deleted it.",
+    FindingCode.DIGEST_UNREACHABLE: (
+        "Give access to it (or repair the disk, or restore it from the archive), and verify again; ask who took the "
+        "access away."
+    ),
     FindingCode.DIGEST_MALFORMED: _RESTORE,
     FindingCode.DIGEST_TRAILING_DATA: "Restore it; look at what was appended.",
     FindingCode.DIGEST_TOO_LARGE: "Do not unpack it with other tools; restore it.",
@@ -58,6 +62,9 @@ ADVICE: Final[Mapping[FindingCode, str]] = {
     FindingCode.CHAIN_CUT_OFF: "Look for who deleted the newest digests, or whether delivery stands still.",
     FindingCode.NO_DIGESTS: (
         "Look whether the prefix, the account and the region are right, and whether validation is on."
+    ),
+    FindingCode.FOLDER_UNREACHABLE: (
+        "Give access to it, and verify again; where it is a symbolic link, verify what it leads to, in its place."
     ),
     FindingCode.OTHER_TRAIL: "Verify it as well.",
     FindingCode.LOG_FILE_MISSING: "Restore it from a copy or an older version; ask who deleted it.",

@@ -65,14 +65,16 @@ class AwsClient:
 
         Raises ``AwsFault``, ``StoreError``.
         """
+        source = self._settings.credentials
         for attempt in range(_ATTEMPTS):
             if attempt:
                 pause = min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * 2**attempt)
                 self._closed.wait(pause * self._random.uniform(0.5, 1.0))
             if self._closed.is_set():
                 raise StoreError("the source was closed", retryable=True)
+            credentials = source.get() if source else None  # botocore has its own attempts, and may ask a person
             try:
-                return take(self._try_signed(target, path, query))
+                return take(self._try_signed(target, path, query, credentials))
             except StoreError as error:
                 is_passing = error.is_passing if isinstance(error, AwsFault) else error.retryable
                 if not is_passing or attempt == _ATTEMPTS - 1:
@@ -95,10 +97,9 @@ class AwsClient:
             connection.abort()
         self._drop()
 
-    def _try_signed(self, target: Target, path: str, query: str) -> HttpAnswer:
+    def _try_signed(self, target: Target, path: str, query: str, credentials: AwsCredentials | None) -> HttpAnswer:
         """An answer that is none of an error; asked once more where there are newer credentials."""
         source = self._settings.credentials
-        credentials = source.get() if source else None
         try:
             return self._try(target, path, query, credentials)
         except AwsFault as fault:
@@ -107,7 +108,8 @@ class AwsClient:
             return self._try(target, path, query, source.get())
 
     def _try(self, target: Target, path: str, query: str, credentials: AwsCredentials | None) -> HttpAnswer:
-        line, fields = (f"{path}?{query}" if query else path), _fields(target, path, query, credentials)
+        payer = self._settings.request_payer
+        line, fields = (f"{path}?{query}" if query else path), _fields(target, path, query, credentials, payer)
         connection: HttpConnection | None = getattr(self._local, "connection", None)
         if connection is None or not connection.is_usable or self._local.origin != target.origin:
             connection = self._connect(target.origin)
@@ -144,13 +146,15 @@ class AwsClient:
             self._local.connection = None
 
 
-def _fields(target: Target, path: str, query: str, credentials: AwsCredentials | None) -> str:
+def _fields(target: Target, path: str, query: str, credentials: AwsCredentials | None, payer: str) -> str:
     """The request's fields, signed with ``credentials``; lines."""
     authority = target.origin.authority
     if credentials is None:
         return f"host: {authority}\r\n"
     timestamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     fields = {"host": authority, "x-amz-content-sha256": EMPTY_SHA256, "x-amz-date": timestamp}
+    if payer:
+        fields["x-amz-request-payer"] = payer
     if credentials.session_token:
         fields["x-amz-security-token"] = credentials.session_token
     signed = ";".join(fields)

@@ -24,11 +24,14 @@ _OF_THE_CALLER: Final = {
     **dict.fromkeys(EXPIRED, _LOG_IN),
     "InvalidToken": _LOG_IN,
     "RequestTimeTooSkewed": _SET_CLOCK,
-    "InvalidAccessKeyId": "the endpoint does not know this access key: is it the right profile and endpoint?",
+    "InvalidAccessKeyId": "the endpoint does not know this access key: is it the right profile, region and endpoint?",
     "SignatureDoesNotMatch": "is the secret access key the right one?",
 }
+_SET_REGION: Final = "set AWS_REGION to the bucket's region"  # only where the answer does not say it
 _OF_THE_OBJECT: Final = {
+    **dict.fromkeys(("PermanentRedirect", "TemporaryRedirect", "IllegalLocationConstraintException"), _SET_REGION),
     "InvalidObjectState": "it is archived: restore it (s3:RestoreObject) and verify again",
+    "InvalidRequest": "objects that a customer's key encrypts (SSE-C) cannot be read",
     "NoSuchBucket": "is it the right name, and the right endpoint?",
     "KMS.DisabledException": "the KMS key that it is encrypted with is disabled",
     "KMS.NotFoundException": "the KMS key that it is encrypted with is gone",

@@ -8,7 +8,8 @@
     report.json           the same for programs
     manifest.jsonl        a line on the bundle, then one for each member above: name, size, SHA-256
 
-Rules: the file is a ``StoredZip``.  The manifest finds accidents and names what was taken in; it proves nothing, for
+Rules: the file is a ``StoredZip``, and each JSON text in it that is ours has one spelling, so that nobody can write
+beside it what no program reads.  The manifest finds accidents and names what was taken in; it proves nothing, for
 whoever can change a member can change the manifest: the signatures prove.  What is wrong with a member or the manifest
 is a ``Finding``, what is wrong with the form a ``FormatError`` (``bundle_source``).  ``docs/evidence.md`` is for
 those who receive one.
@@ -91,6 +92,15 @@ class BundleHeader:
     made_at: datetime
     made_by: str
 
+    def words(self) -> str:
+        """What it says of how the bundle came to be, for people: nothing proves it."""
+        asked = [format_time(moment) if moment else "?" for moment in (self.requested_start, self.requested_end)]
+        only = ", ".join((*self.account_ids, *self.regions)) or "all accounts and regions"
+        return (
+            f"by its own words packed by {self.made_by} on {format_time(self.made_at)} from {self.source}; asked for "
+            f"was the time from {' to '.join(asked)}, of {only}"
+        )
+
 
 class BundleWriter:
     """Writes a bundle into ``file``; objects must come in byte order of their keys.  Memory does not grow with it."""
@@ -99,7 +109,7 @@ class BundleWriter:
         self._zip = StoredZipWriter(file, place_of)
         self._lines = TemporaryFile()  # noqa: SIM115  closed with this object
         self._metadata = TemporaryFile()  # noqa: SIM115  the same
-        self._lines.write(_line(_header_document(header)))
+        self._lines.write(encode_header(header))
         self.count = 0  # of objects
         self.size = 0  # of these, in bytes
         self.left_out = 0
@@ -108,12 +118,12 @@ class BundleWriter:
         """Take in an object; of a digest also its metadata."""
         self._add(OBJECTS + key, found.data)
         if found.metadata and DIGESTS in key:
-            self._metadata.write(_line([key, dict(found.metadata)]))
+            self._metadata.write(encode_line([key, dict(found.metadata)]))
         self.count, self.size = self.count + 1, self.size + len(found.data)
 
     def leave_out(self, key: str, why: str) -> None:
         """Say that the object at ``key`` was there and is not taken in."""
-        self._lines.write(_line({"leftOut": key, "why": why}))
+        self._lines.write(encode_left_out(key, why))
         self.left_out += 1
 
     def add_text(self, name: str, data: bytes) -> None:
@@ -138,7 +148,7 @@ class BundleWriter:
                 sha256.update(part)
             size = file.tell()
             self._zip.add(name, file)
-        self._lines.write(_line({"name": name, "size": size, "sha256": sha256.hexdigest()}))
+        self._lines.write(encode_entry(name, size, sha256.hexdigest()))
         return size
 
     def finish(self) -> None:
@@ -159,17 +169,18 @@ class BundleWriter:
         self._metadata.seek(0)
         for line in self._metadata:
             key, metadata = json.loads(line)
-            self._add(metadata_name(key), _line(metadata))
+            self._add(metadata_name(key), encode_line(metadata))
         self._metadata.seek(0)
         self._metadata.truncate()
 
     def _add(self, name: str, data: bytes) -> None:
         self._zip.add(name, BytesIO(data))
-        self._lines.write(_line({"name": name, "size": len(data), "sha256": hashlib.sha256(data).hexdigest()}))
+        self._lines.write(encode_entry(name, len(data), hashlib.sha256(data).hexdigest()))
 
 
-def _header_document(header: BundleHeader) -> dict[str, Any]:
-    return {
+def encode_header(header: BundleHeader) -> bytes:
+    """The manifest's first line."""
+    document = {
         "format": FORMAT,
         "version": VERSION,
         "source": header.source,
@@ -186,7 +197,19 @@ def _header_document(header: BundleHeader) -> dict[str, Any]:
         "madeAt": format_time(header.made_at),
         "madeBy": header.made_by,
     }
+    return encode_line(document)
 
 
-def _line(document: Any) -> bytes:
+def encode_entry(name: str, size: int, sha256: str) -> bytes:
+    """The manifest's line on the member ``name``."""
+    return encode_line({"name": name, "size": size, "sha256": sha256})
+
+
+def encode_left_out(key: str, why: str) -> bytes:
+    """The manifest's line on an object that is not in the bundle, or not whole."""
+    return encode_line({"leftOut": key, "why": why})
+
+
+def encode_line(document: Any) -> bytes:
+    """A JSON text of one line, in ASCII: of the manifest, or an object's metadata."""
     return json.dumps(document, separators=(",", ":")).encode() + b"\n"

@@ -1,7 +1,8 @@
 """Reading an evidence bundle: a ``TrailSource``, and a check of the bundle against its own manifest.
 
 Rules: memory does not grow with the bundle; the manifest and the archive are in one order, and are compared by going
-through both at once.
+through both at once.  What a person may read in it is as ``BundleWriter`` writes it, or a finding, but for the texts
+that ``reservations`` names.
 """
 
 from __future__ import annotations
@@ -10,15 +11,17 @@ import hashlib
 import os
 import zlib
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
 from opentrail.core.digests import MAX_DIGEST_BYTES
 from opentrail.core.errors import FormatError, NoSuchObject
-from opentrail.core.findings import Finding, FindingCode, found
+from opentrail.core.findings import Finding, FindingCode, counted, found
+from opentrail.core.log_folder import DELIVERY
 from opentrail.core.logfiles import parse_json
-from opentrail.core.public_keys import PublicKey, decode_public_keys, is_fingerprint_of
+from opentrail.core.public_keys import PublicKey, decode_public_keys, encode_public_keys, is_fingerprint_of
 from opentrail.verification.bundle import (
     DIGESTS,
     ENDING,
@@ -28,12 +31,21 @@ from opentrail.verification.bundle import (
     OBJECTS,
     PLACES,
     PUBLIC_KEYS,
+    README,
+    REPORT_HTML,
+    REPORT_JSON,
     VERSION,
     BundleHeader,
+    encode_entry,
+    encode_header,
+    encode_left_out,
+    encode_line,
     metadata_name,
     place_of,
 )
+from opentrail.verification.discovery import find_folders
 from opentrail.verification.named_logs import BundledObjects, NamedLogs
+from opentrail.verification.request import VerifyRequest
 from opentrail.verification.result import Span
 from opentrail.verification.source import ObjectTooLarge, OnKey, SourceObject, ignore_key
 from opentrail.verification.stored_zip import Member, StoredZip
@@ -44,6 +56,8 @@ _MAX_KEYS_BYTES: Final = 4 * 1024 * 1024
 _FIRST_YEAR: Final = 1970
 _LAST_YEAR: Final = 9998  # a day more or less is a date, too
 _UNSOUND: Final = "is not what the zip archive says of it"
+_FORM: Final = "is not written as `opentrail evidence` writes it"
+_LEFT_OUT: Final = b'{"leftOut":'  # how the manifest's line on such an object begins
 
 
 class BundleSource:
@@ -110,14 +124,45 @@ class BundleSource:
         """The public keys that the bundle brings.  Raises ``FormatError``."""
         member = self._zip.find(PUBLIC_KEYS)
         if member is None or member.size > _MAX_KEYS_BYTES:
-            raise FormatError(f"{self.name}: the bundle brings no public keys")
-        return decode_public_keys(self._zip.read(member))
+            raise FormatError("the bundle brings no public keys")
+        try:
+            return decode_public_keys(self._zip.read(member))
+        except FormatError as fault:
+            raise FormatError(f"{PUBLIC_KEYS} in the bundle: {fault}") from None
+
+    def reservations(self) -> list[str]:
+        """What the verdict on the bundle does not speak of, each a sentence."""
+        left_out, first = 0, ""
+        with suppress(FormatError):  # which ``check`` tells of
+            for line, document in _manifest_lines(self._zip):
+                if line.startswith(_LEFT_OUT):
+                    first = first or f"{document.get('leftOut')}: {document.get('why')}"
+                    left_out += 1
+        more = f", and {counted(left_out - 1, 'more object')}" if left_out > 1 else ""
+        said = [f"not in the bundle, or not whole, though it lay at the source: {first}{more} (see {MANIFEST})"]
+        texts = [name for name in (README, REPORT_HTML, REPORT_JSON) if self._zip.find(name)]
+        words = f"not looked at: what {', '.join(texts)} in the bundle say: these are words of whoever packed it"
+        return said * (left_out > 0) + [words] * bool(texts)
 
     def check(self) -> Iterator[Finding]:
         """What speaks against the bundle itself: its manifest, what else lies in it, and how its keys are named."""
+        yield from self._check_asked()
         yield from _check_manifest(self._zip)
         yield from self._check_objects()
+        yield from self._check_metadata()
         yield from self._check_keys()
+
+    def _check_asked(self) -> Iterator[Finding]:
+        """What was asked for when the bundle was packed must be what it tells of."""
+        header = self.header
+        start, end = header.requested_start, header.requested_end
+        if (start and start < header.start) or (end and end + DELIVERY > header.end):
+            yield _contradiction(MANIFEST, "says that a longer time was asked for than the bundle holds")
+        folders = list(find_folders(self, VerifyRequest()))
+        here = {folder.account_id for folder in folders} | {folder.region for folder in folders}
+        for text in sorted({*header.account_ids, *header.regions} - here):
+            message = "was asked for when the bundle was packed, and no digest of it was found at the source"
+            yield found(FindingCode.NO_DIGESTS, text, message)
 
     def _check_objects(self) -> Iterator[Finding]:
         """Whoever unpacks a bundle reads all of it: nothing may lie in it that a verification does not look at."""
@@ -131,16 +176,24 @@ class BundleSource:
             key = raw.decode()
             if not bundled.holds(key):
                 yield _contradiction(OBJECTS + key, "lies outside of what the bundle says it holds: nothing proves it")
+
+    def _check_metadata(self) -> Iterator[Finding]:
+        """Nothing may stand there but the metadata of digests that are in the bundle."""
         for member in self._zip.members((PLACES.index(METADATA), b"")):
             key = member.name.removeprefix(METADATA).removesuffix(ENDING)
             if not member.name.startswith(METADATA):
                 return
-            if self._zip.find(OBJECTS + key) is None:
-                yield _contradiction(member.name, "is the metadata of an object that is not in the bundle")
+            if DIGESTS not in key or self._zip.find(OBJECTS + key) is None:
+                yield _contradiction(member.name, "is the metadata of no digest that is in the bundle")
+            elif not self._is_as_written(member, encode_line(self._metadata(key))):
+                yield _contradiction(member.name, _FORM)
 
     def _check_keys(self) -> Iterator[Finding]:
         """A reader compares fingerprints with those that the recording side publishes: they must be the keys' own."""
-        for key in self.public_keys():
+        keys, member = self.public_keys(), self._zip.find(PUBLIC_KEYS)
+        if member is None or not self._is_as_written(member, encode_public_keys(keys)):
+            yield _contradiction(PUBLIC_KEYS, _FORM)
+        for key in keys:
             if not is_fingerprint_of(key.fingerprint, key.value):
                 message = f"calls a key {key.fingerprint}, which is not the fingerprint of that key"
                 yield _contradiction(PUBLIC_KEYS, message)
@@ -151,6 +204,9 @@ class BundleSource:
             if not member.name.startswith(OBJECTS):
                 return
             yield member.name.removeprefix(OBJECTS).encode()
+
+    def _is_as_written(self, member: Member, data: bytes) -> bool:
+        return member.size == len(data) and self._zip.read(member) == data
 
     def _find(self, key: str) -> Member:
         member = self._zip.find(OBJECTS + key)
@@ -232,8 +288,8 @@ def _contradiction(name: str, message: str) -> Finding:
     return found(FindingCode.BUNDLE_CONTRADICTS_MANIFEST, name.removeprefix(OBJECTS), message, member=name)
 
 
-def _manifest_lines(archive: StoredZip) -> Iterator[dict[str, Any]]:
-    """The lines, each a JSON object.  Raises ``FormatError``."""
+def _manifest_lines(archive: StoredZip) -> Iterator[tuple[bytes, dict[str, Any]]]:
+    """The lines, each with the JSON object that it is.  Raises ``FormatError``."""
     member = archive.find(MANIFEST)
     if member is None:
         raise FormatError("not an evidence bundle: it has no manifest")
@@ -244,7 +300,7 @@ def _manifest_lines(archive: StoredZip) -> Iterator[dict[str, Any]]:
             document = parse_json(line) if len(line) <= _MAX_LINE_BYTES else None
             if not isinstance(document, dict):
                 raise FormatError("the bundle's manifest holds a line that is no JSON object")
-            yield document
+            yield line + b"\n", document
         if len(left) > _MAX_LINE_BYTES:
             raise FormatError("the bundle's manifest holds a line that is too long")
     if left:
@@ -256,12 +312,14 @@ def _manifest_entries(archive: StoredZip) -> Iterator[_Entry]:
     lines = _manifest_lines(archive)
     next(lines, None)
     last = (-1, b"")
-    for line in lines:
-        if "leftOut" in line:
+    for line, document in lines:
+        if line.startswith(_LEFT_OUT):
+            _check_form(line, encode_left_out(_text(document, "leftOut"), _text(document, "why")))
             continue
-        name, size, sha256 = line.get("name"), line.get("size"), line.get("sha256")
+        name, size, sha256 = document.get("name"), document.get("size"), document.get("sha256")
         if not isinstance(name, str) or not isinstance(size, int) or not isinstance(sha256, str):
             raise FormatError("the bundle's manifest holds a line that names no member")
+        _check_form(line, encode_entry(name, size, sha256))
         place = place_of(name)
         if place <= last:
             raise FormatError(f"the bundle's manifest names {name!r} twice or out of order")
@@ -269,9 +327,15 @@ def _manifest_entries(archive: StoredZip) -> Iterator[_Entry]:
         yield _Entry(name, size, sha256)
 
 
+def _check_form(line: bytes, expected: bytes) -> None:
+    """Raises ``FormatError`` for a line that says more than programs read, or says it twice."""
+    if line != expected:
+        raise FormatError(f"a line of the bundle's manifest {_FORM}")
+
+
 def _read_header(archive: StoredZip) -> BundleHeader:
     """The manifest's first line.  Raises ``FormatError``."""
-    members = next(_manifest_lines(archive), {})
+    line, members = next(_manifest_lines(archive), (b"", {}))
     if members.get("format") != FORMAT:
         raise FormatError(f"not an evidence bundle: its manifest does not begin with the format {FORMAT}")
     if members.get("version") != VERSION:
@@ -279,7 +343,7 @@ def _read_header(archive: StoredZip) -> BundleHeader:
     requested = members.get("requested")
     if not isinstance(requested, dict) or not isinstance(members.get("keepsMetadata"), bool):
         raise FormatError("the bundle's manifest does not say what was asked for, or how")
-    return BundleHeader(
+    header = BundleHeader(
         source=_text(members, "source"),
         bucket=_text(members, "bucket"),
         keeps_metadata=members["keepsMetadata"],
@@ -292,6 +356,8 @@ def _read_header(archive: StoredZip) -> BundleHeader:
         made_at=_time(members, "madeAt"),
         made_by=_text(members, "madeBy"),
     )
+    _check_form(line, encode_header(header))
+    return header
 
 
 def _text(members: Mapping[str, Any], name: str) -> str:

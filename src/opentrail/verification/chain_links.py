@@ -11,11 +11,12 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 
 from opentrail.core.digests import MAX_DIGEST_BYTES
-from opentrail.core.errors import FormatError, NoSuchObject
+from opentrail.core.errors import FormatError, NoSuchObject, StoreError
 from opentrail.core.findings import Finding, FindingCode, found
 from opentrail.core.layout import TrailFolder, parse_digest_key
+from opentrail.verification.refusals import is_of_one_object
 from opentrail.verification.result import ChainSummary
-from opentrail.verification.source import ObjectTooLarge, TrailSource
+from opentrail.verification.source import TrailSource
 
 
 class ChainLinks:
@@ -50,6 +51,7 @@ def _is_there(source: TrailSource, key: str) -> bool:
         source.read(key, limit=MAX_DIGEST_BYTES)
     except NoSuchObject:
         return False
-    except ObjectTooLarge:
-        return True
+    except StoreError as error:
+        if not is_of_one_object(error, source, key):
+            raise
     return True

@@ -1,45 +1,43 @@
 """One walk over a chain: its digests in order, the log folders beside them, and which log files to check.
 
 Rules: digests are read and their signatures checked ahead, links afterwards and in order; log folders are listed as far
-as the digests have come, so that memory stays flat (``core.validation``).  A large digest may take 80 MB to read: where
-many are read ahead, all of them are looked into in one thread, for malloc keeps for each thread what it has freed.
+as the digests have come, so that memory stays flat (``core.validation``).  A digest or a folder that the source refuses
+is told, and gone past (``refusals``).
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import partial
 from heapq import merge
 from itertools import islice
 from typing import Final
 
 from opentrail.core.digests import MAX_DIGEST_BYTES, SIGNATURE, decode_digest, hash_of
-from opentrail.core.errors import FormatError, NoSuchObject
+from opentrail.core.errors import FormatError, StoreError
 from opentrail.core.findings import Finding
 from opentrail.core.gzip_member import decode_member
 from opentrail.core.layout import Folder, LogKind, TrailFolder, digest_prefix, log_prefix, parse_digest_key
 from opentrail.core.logging_changes import LoggingHistory
-from opentrail.core.object_checks import DigestReading, check_signature, read_digest, too_large_digest
+from opentrail.core.object_checks import DigestReading, check_signature
 from opentrail.core.public_keys import PublicKey
 from opentrail.core.shared_folders import SharedFolders
 from opentrail.core.unproven_links import UnprovenStarts
 from opentrail.core.validation import WITNESS_WITHIN, ChainValidator, DigestProven, FetchDigest, FetchLogFile, Step
-from opentrail.verification.day_folders import list_days
+from opentrail.verification.day_folders import list_readable_days
+from opentrail.verification.digest_reader import DigestReader
 from opentrail.verification.read_ahead import ReadAhead
+from opentrail.verification.refusals import is_of_one_object
 from opentrail.verification.request import VerifyRequest
-from opentrail.verification.source import ObjectTooLarge, TrailSource
+from opentrail.verification.source import TrailSource
 
 _DELIVERED: Final = re.compile(
     r"/(?P<y>[0-9]{4})/(?P<m>[0-9]{2})/(?P<d>[0-9]{2})/[^/]*_(?P<time>(?P=y)(?P=m)(?P=d)T[0-9]{4})Z_[^/]*\Z", re.ASCII
 )
 _DAY: Final = len("/2015/08/17")
-_SMALL_BYTES: Final = 4096  # as it lies there: no more than 4 MB inflated, be it a bomb
-_LARGE: Final = ThreadPoolExecutor(max_workers=1)  # starts no thread before there is a digest for it
 _HINTS: Final = 1000  # digests looked at for the bucket's name, until one is proven
 
 WalkItem = Finding | DigestReading | FetchLogFile | DigestProven
@@ -49,7 +47,7 @@ def walk_chain(
     source: TrailSource,
     trail: TrailFolder,
     request: VerifyRequest,
-    public_keys: Mapping[str, PublicKey],
+    reader: DigestReader,
     *,
     bucket: str,
     history: LoggingHistory,
@@ -79,11 +77,15 @@ def walk_chain(
     def read(step: Step) -> WalkItem:
         if not isinstance(step, FetchDigest):
             return step
-        return _read(source, step.key, bucket, public_keys)
+        return reader.read(step.key, bucket)
 
     witnessed = request.end + WITNESS_WITHIN if request.end else None
-    keys = ahead.iterate(list_days(source, digest_prefix(trail.folder), request.start, witnessed))
-    steps = (step for key in keys for step in validator.receive_key(key))
+    listed = ahead.iterate(list_readable_days(source, digest_prefix(trail.folder), request.start, witnessed))
+    steps = (
+        step
+        for item in listed
+        for step in (validator.receive_key(item) if isinstance(item, str) else validator.receive_unread(item))
+    )
     for item in ahead.map(read, steps):
         if not isinstance(item, DigestReading):
             yield item
@@ -92,11 +94,11 @@ def walk_chain(
             yield from _without_digests(validator.receive_digest(item))
             continue
         yield item
-        for key in log_keys.up_to(item.key.end_time):
-            yield from validator.add_log_key(key)
+        for listed_log in log_keys.up_to(item.key.end_time):
+            yield from _add_listed_log(validator, listed_log)
         yield from _without_digests(validator.receive_digest(item))
-    for key in log_keys.up_to(None):
-        yield from validator.add_log_key(key)
+    for listed_log in log_keys.up_to(None):
+        yield from _add_listed_log(validator, listed_log)
     yield from _without_digests(validator.finish())
 
 
@@ -110,7 +112,7 @@ def find_bucket(
     """
     name = ""
     before: DigestReading | None = None
-    keys = _keys_of(trail, list_days(source, digest_prefix(trail.folder), request.start, request.end))
+    keys = _keys_of(trail, list_readable_days(source, digest_prefix(trail.folder), request.start, request.end))
     for text in islice(keys, _HINTS):
         reading = _read_where_it_says(source, text, public_keys)
         if reading is None or reading.digest is None:
@@ -125,18 +127,27 @@ def find_bucket(
     return name
 
 
-def _keys_of(trail: TrailFolder, keys: Iterable[str]) -> Iterator[str]:
-    """Those of ``keys`` that are of digests of ``trail``."""
-    for text in keys:
+def _keys_of(trail: TrailFolder, listed: Iterable[str | Finding]) -> Iterator[str]:
+    """The keys among ``listed`` that are of digests of ``trail``."""
+    own = f"_{trail.trail_name}_{trail.home_region}_"
+    for text in listed:
         with suppress(FormatError):
-            if parse_digest_key(text).trail == trail:
+            if isinstance(text, str) and own in text and parse_digest_key(text).trail == trail:
                 yield text
 
 
 def _read_where_it_says(source: TrailSource, text: str, public_keys: Mapping[str, PublicKey]) -> DigestReading | None:
-    """The digest at ``text``, in the bucket that it names, without its log files; None where it names another place."""
-    with suppress(FormatError, NoSuchObject, ObjectTooLarge):
+    """The digest at ``text``, in the bucket that it names, without its log files.
+
+    None where it names another place, or cannot be read.
+    """
+    try:
         found = source.read(text, limit=MAX_DIGEST_BYTES)
+    except StoreError as error:
+        if is_of_one_object(error, source, text):
+            return None
+        raise
+    with suppress(FormatError):
         content = decode_member(found.data, max_size=MAX_DIGEST_BYTES)
         digest = replace(decode_digest(content, with_extra=False), log_files=())
         if digest.key == text:
@@ -157,52 +168,44 @@ def _is_signed(reading: DigestReading, signature: str) -> bool:
 
 
 class _LogKeys:
-    """The keys of the log folders, in the order of delivery."""
+    """The keys of the log folders, in the order of delivery, and in their places which folders cannot be listed."""
 
     def __init__(self, source: TrailSource, folder: Folder, request: VerifyRequest, ahead: ReadAhead) -> None:
         listings = (
-            _timed(ahead.iterate(list_days(source, log_prefix(folder, kind), request.start, request.end)))
+            _timed(ahead.iterate(list_readable_days(source, log_prefix(folder, kind), request.start, request.end)))
             for kind in LogKind
         )
-        self._keys = merge(*listings)
+        self._keys = merge(*listings)  # no two have the same key
         self._next = next(self._keys, None)
 
-    def up_to(self, end: datetime | None) -> Iterator[str]:
+    def up_to(self, end: datetime | None) -> Iterator[str | Finding]:
         """The keys not yet given out, up to those delivered at ``end``."""
         last = f"{end.astimezone(UTC):%Y%m%dT%H%M}" if end else ""
         while self._next is not None and (end is None or self._next[0] <= last):
-            yield self._next[1]
+            yield self._next[2] or self._next[1]
             self._next = next(self._keys, None)
 
 
-def _timed(keys: Iterator[str]) -> Iterator[tuple[str, str]]:
+def _timed(listed: Iterator[str | Finding]) -> Iterator[tuple[str, str, Finding | None]]:
     """Each key with its time of delivery (YYYYMMDDTHHMM); what is not named so comes with the one before it.
+
+    So does a folder that cannot be listed, with the finding that says so.
 
     Text is enough for the order, and reading the whole name would cost ten times as much.
     """
     time = ""
-    for key in keys:
+    for key in listed:
+        if isinstance(key, Finding):
+            yield time, key.key, key
+            continue
         match = _DELIVERED.match(key, max(0, key.rfind("/") - _DAY))
         if match is not None:
             time = match["time"]
-        yield time, key
+        yield time, key, None
 
 
-def _read(source: TrailSource, key: str, bucket: str, public_keys: Mapping[str, PublicKey]) -> DigestReading:
-    data: bytes | None
-    try:
-        found = source.read(key, limit=MAX_DIGEST_BYTES)
-        data, metadata = found.data, found.metadata
-    except NoSuchObject:
-        data, metadata = None, {}
-    except ObjectTooLarge:
-        return too_large_digest(key, MAX_DIGEST_BYTES)
-    read_it = partial(
-        read_digest, key, data, metadata, bucket=bucket, public_keys=public_keys, metadata_kept=source.keeps_metadata
-    )
-    if data is None or len(data) <= _SMALL_BYTES or source.reads_at_once == 1:
-        return read_it()
-    return _LARGE.submit(read_it).result()
+def _add_listed_log(validator: ChainValidator, listed: str | Finding) -> Iterable[Finding]:
+    return validator.add_log_key(listed) if isinstance(listed, str) else (listed,)
 
 
 def _without_digests(steps: Iterable[Step]) -> Iterator[Finding | FetchLogFile | DigestProven]:

@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
+from opentrail.core.errors import StoreError
 from opentrail.core.findings import Finding
 from opentrail.core.layout import Folder, LogKind, log_prefix
 from opentrail.verification.read_ahead import ReadAhead
+from opentrail.verification.refusals import is_of_one_folder, list_readable, unread_folder
 from opentrail.verification.request import VerifyRequest
 from opentrail.verification.source import TrailSource
 from opentrail.verification.strays import Strays
@@ -31,6 +33,14 @@ def list_days(source: TrailSource, prefix: str, start: datetime | None, end: dat
         if days.before is not None and key >= days.before:
             return
         yield key
+
+
+def list_readable_days(
+    source: TrailSource, prefix: str, start: datetime | None, end: datetime | None
+) -> Iterator[str | Finding]:
+    """The same; in the place of each folder that the source refuses, a finding that names it."""
+    days = _Days.of(prefix, start, end)
+    return list_readable(source, prefix, start_after=days.after, before=days.before)
 
 
 def find_beside_days(
@@ -91,7 +101,15 @@ class _Above:
 
     def look(self, source: TrailSource) -> None:
         """List it."""
-        for folder in source.list_folders(self._prefix, beside=self._add_key):
+        try:
+            folders = source.list_folders(self._prefix, beside=self._add_key)
+        except StoreError as error:
+            if not is_of_one_folder(error):
+                raise
+            if not self._is_listed():
+                self.strays.add_unread(unread_folder(self._prefix, error))
+            return
+        for folder in folders:
             if _is_date(folder.removeprefix(self._region)):
                 self._dates.append(folder)
             elif not self._days.holds(folder):
@@ -101,6 +119,12 @@ class _Above:
         """The years or months in it."""
         for prefix in self._dates:
             yield _Above(prefix, self._region, self._days)
+
+    def _is_listed(self) -> bool:
+        """Whether whoever lists the days hears of it, too, that it cannot be listed."""
+        prefix, days = self._prefix, self._days
+        holds_bound = days.after.startswith(prefix) or (days.before or "").startswith(prefix)
+        return prefix == self._region or holds_bound or days.holds(prefix)
 
     def _add_key(self, key: str) -> None:
         if not self._days.holds(key):

@@ -3,7 +3,8 @@
 Rules: folders are listed level by level (``prefix/AWSLogs/[o-.../]ACCOUNT/CloudTrail-Digest/REGION/``); of keys only
 those of digests in the asked time are listed, which are a twelfth of a trail's objects, and those of the days beside
 it: a trail that has digests there and none within has lost them, or has to say why.  Nothing is read.  The listings of
-folders also give what lies beside these (``strays``); what a filter leaves out is not told of there, either.
+folders also give what lies beside these (``strays``); what a filter leaves out is not told of there, either.  A folder
+that the source refuses is told, and keeps none of the others from being searched.
 
 Memory: of a folder's trails the ``_MOST_NAMES`` with the most digests are counted, and ``MOST_TRAILS`` verified.  An
 account has five trails in a region, and others of an organization or of its other regions: whoever plants the digests
@@ -13,14 +14,14 @@ of more must not make a chain of each, nor crowd out the trail's own.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from heapq import nlargest
 from typing import Final
 
-from opentrail.core.errors import FormatError
+from opentrail.core.errors import FormatError, StoreError
 from opentrail.core.findings import Finding, FindingCode, found
 from opentrail.core.layout import (
     DIGEST_FOLDER,
@@ -31,11 +32,13 @@ from opentrail.core.layout import (
     log_prefix,
     parse_digest_key,
 )
+from opentrail.core.unread_folders import UnreadFolders
 from opentrail.core.validation import WITNESS_WITHIN
-from opentrail.verification.day_folders import list_days
+from opentrail.verification.day_folders import list_readable_days
+from opentrail.verification.refusals import is_of_one_folder, unread_folder
 from opentrail.verification.request import VerifyRequest
 from opentrail.verification.source import OnKey, TrailSource, ignore_key
-from opentrail.verification.strays import Strays
+from opentrail.verification.strays import OnStray, Strays, ignore_stray
 
 _AWS_LOGS: Final = "AWSLogs/"
 _MOST_FOLDERS: Final = 2000  # looked into for AWSLogs: a bucket may hold much besides
@@ -68,19 +71,21 @@ class Discovery:
     """What was found, each in byte order of folders.
 
     ``undigested`` are folders of log files without any digest, ``crowded`` those with more trails than are verified;
-    ``folders`` are all those whose log files are nobody's but the chains'.
+    ``folders`` are all those whose log files are nobody's but the chains'.  What lies ``unread`` was not found.
     """
 
     chains: tuple[FoundChain, ...] = ()
     undigested: tuple[Folder, ...] = ()
     crowded: tuple[Folder, ...] = ()
     folders: tuple[Folder, ...] = ()
+    unread: UnreadFolders = field(default_factory=UnreadFolders)
 
     def findings(self, request: VerifyRequest) -> Iterator[Finding]:
         """What speaks against the source before a digest is read."""
         folders = [*(chain.trail.folder for chain in self.chains), *self.undigested]
         here = {folder.account_id for folder in folders} | {folder.region for folder in folders}
-        for text in sorted((request.account_ids | request.regions) - here) if folders else ():
+        is_searched = folders and not self.unread
+        for text in sorted((request.account_ids | request.regions) - here) if is_searched else ():
             yield found(FindingCode.NO_DIGESTS, text, "was asked for, and no digest of it was found")
         for folder in self.undigested:
             yield found(FindingCode.NO_DIGESTS, digest_prefix(folder), "log files lie here, and no digest")
@@ -97,31 +102,45 @@ class _Account:
     strays: Strays = field(default_factory=Strays)
 
 
-def find_chains(
-    source: TrailSource, request: VerifyRequest, on_stray: Callable[[Finding], None] = lambda _finding: None
-) -> Discovery:
-    """Every chain in ``source`` that ``request`` wants; ``on_stray`` is told at once.  Raises ``StoreError``."""
+def find_chains(source: TrailSource, request: VerifyRequest, on_stray: OnStray = ignore_stray) -> Discovery:
+    """Every chain in ``source`` that ``request`` wants.
+
+    ``on_stray`` is told at once of what lies beside them, and which folders cannot be listed.  Raises ``StoreError``.
+    """
     request = narrow(request)
+    search = _Search(source, request, on_stray)
     chains: list[FoundChain] = []
     undigested: list[Folder] = []
     crowded: list[Folder] = []
     folders: list[Folder] = []
-    for account in _find_accounts(source, request):
+    for account in search.accounts():
         wanted: list[Folder] = []
         for folder in account.folders:
-            of_folder, is_crowded = _chains_in(source, folder, request)
+            of_folder, is_crowded = search.chains_in(folder)
             chains += of_folder
             if is_crowded:
                 crowded.append(folder)
             if of_folder or not request.trail_name:
                 wanted.append(folder)
-            if not of_folder and not request.trail_name and _has_log_files(source, folder, request):
+            if not of_folder and not request.trail_name and search.is_undigested(folder):
                 undigested.append(folder)
         folders += wanted
         if not request.regions and (wanted or not request.trail_name):
             for finding in account.strays.findings(source):
                 on_stray(finding)
-    return Discovery(chains=tuple(chains), undigested=tuple(undigested), crowded=tuple(crowded), folders=tuple(folders))
+    return Discovery(
+        chains=tuple(chains),
+        undigested=tuple(undigested),
+        crowded=tuple(crowded),
+        folders=tuple(folders),
+        unread=search.unread,
+    )
+
+
+def find_folders(source: TrailSource, request: VerifyRequest) -> Iterator[Folder]:
+    """Every folder of one account and region that holds digests or log files, and that ``request`` wants."""
+    for account in _Search(source, narrow(request), ignore_stray).accounts():
+        yield from account.folders
 
 
 def narrow(request: VerifyRequest) -> VerifyRequest:
@@ -134,99 +153,137 @@ def narrow(request: VerifyRequest) -> VerifyRequest:
     return replace(request, prefix=match["prefix"], account_ids=accounts, regions=regions)
 
 
-def find_folders(source: TrailSource, request: VerifyRequest) -> Iterator[Folder]:
-    """Every folder of one account and region that holds digests or log files, and that ``request`` wants."""
-    for account in _find_accounts(source, narrow(request)):
-        yield from account.folders
+class _Search:
+    """What ``source`` holds that ``request`` wants; ``tell`` hears of each folder that cannot be listed."""
 
+    def __init__(self, source: TrailSource, request: VerifyRequest, tell: OnStray) -> None:
+        self.unread = UnreadFolders()
+        self._source = source
+        self._request = request
+        self._tell = tell
 
-def _find_accounts(source: TrailSource, request: VerifyRequest) -> Iterator[_Account]:
-    """Every account that ``request`` wants; what lies beside the accounts comes with one that has no folders."""
-    for prefix in _trail_prefixes(source, request.prefix):
-        logs = prefix + _AWS_LOGS
-        beside = Strays()
-        entries = _names(source, logs, beside.add_among_services)
-        for organization in ("", *filter(_ORGANIZATION.fullmatch, entries)):
-            below = _names(source, logs + organization, beside.add_among_services) if organization else entries
-            for name in below:
-                if _ACCOUNT.fullmatch(name):
-                    if not request.account_ids or name[:-1] in request.account_ids:
-                        yield _look_at_account(source, prefix, organization, name, request)
-                elif not _OF_ACCOUNT.fullmatch(name) and (organization or not _ORGANIZATION.fullmatch(name)):
-                    beside.add_folder(logs + organization + name)
-        if not (request.account_ids or request.trail_name):
-            yield _Account(strays=beside)
+    def accounts(self) -> Iterator[_Account]:
+        """Every account; what lies beside the accounts comes with one that has no folders."""
+        request = self._request
+        for prefix in self._trail_prefixes():
+            logs = prefix + _AWS_LOGS
+            beside = Strays()
+            entries = self._names(logs, beside.add_among_services)
+            for organization in ("", *filter(_ORGANIZATION.fullmatch, entries)):
+                below = self._names(logs + organization, beside.add_among_services) if organization else entries
+                for name in below:
+                    if _ACCOUNT.fullmatch(name):
+                        if not request.account_ids or name[:-1] in request.account_ids:
+                            yield self._look_at_account(prefix, organization, name)
+                    elif not _OF_ACCOUNT.fullmatch(name) and (organization or not _ORGANIZATION.fullmatch(name)):
+                        beside.add_folder(logs + organization + name)
+            if not (request.account_ids or request.trail_name):
+                yield _Account(strays=beside)
 
+    def chains_in(self, folder: Folder) -> tuple[list[FoundChain], bool]:
+        """The wanted chains in ``folder``, and whether there are more than ``MOST_TRAILS``."""
+        request = self._request
+        counts: dict[TrailFolder, int] = {}
+        in_time: dict[TrailFolder, int] = {}
+        unread: list[Finding] = []
+        is_crowded = False
+        start = request.start - _DAY if request.start else None
+        end = request.end + WITNESS_WITHIN if request.end else None
+        for text in list_readable_days(self._source, digest_prefix(folder), start, end):
+            if not isinstance(text, str):
+                unread.append(text)
+                continue
+            with suppress(FormatError):  # the chain's validation reports it
+                key = parse_digest_key(text)
+                if key.trail.folder == folder and request.wants(key.trail):
+                    counts[key.trail] = counts.get(key.trail, 0) + 1
+                    in_time[key.trail] = in_time.get(key.trail, 0) + _is_in_time(key.end_time, request)
+                    if len(counts) > _MOST_NAMES:
+                        is_crowded = True
+                        _forget_rarest(counts, in_time)
+        if len(counts) > MOST_TRAILS:
+            is_crowded = True
+            counts = dict.fromkeys(nlargest(MOST_TRAILS, counts, key=counts.__getitem__), 0)
+        first = f"{digest_prefix(folder)}{request.start.astimezone(UTC):%Y/%m/%d}" if request.start else ""
+        for refusal in unread:
+            if not counts or refusal.key < first:  # the walks over chains tell of the others
+                self._add_unread(refusal)
+        return [FoundChain(trail=trail, digests=in_time[trail]) for trail in counts], is_crowded
 
-def _look_at_account(
-    source: TrailSource, prefix: str, organization: str, account: str, request: VerifyRequest
-) -> _Account:
-    found_account = _Account()
-    for region in _regions(source, f"{prefix}{_AWS_LOGS}{organization}{account}", found_account.strays):
-        if not request.regions or region in request.regions:
-            folder = Folder(
-                prefix=prefix[:-1], organization_id=organization[:-1], account_id=account[:-1], region=region
-            )
-            found_account.folders.append(folder)
-    return found_account
+    def is_undigested(self, folder: Folder) -> bool:
+        """Whether log files lie in ``folder``, of which it is known that it has no digests."""
+        if self.unread.lie_below(digest_prefix(folder)):
+            return False
+        for kind in LogKind:
+            prefix = log_prefix(folder, kind)
+            for listed in list_readable_days(self._source, prefix, self._request.start, self._request.end):
+                if isinstance(listed, str):
+                    return True
+                self._add_unread(listed)
+        return False
 
+    def _look_at_account(self, prefix: str, organization: str, account: str) -> _Account:
+        found_account = _Account()
+        for region in self._regions(f"{prefix}{_AWS_LOGS}{organization}{account}", found_account.strays):
+            if not self._request.regions or region in self._request.regions:
+                folder = Folder(
+                    prefix=prefix[:-1], organization_id=organization[:-1], account_id=account[:-1], region=region
+                )
+                found_account.folders.append(folder)
+        return found_account
 
-def _trail_prefixes(source: TrailSource, above: str) -> Iterator[str]:
-    """Every prefix below which an ``AWSLogs/`` lies, level by level."""
-    level = [above]
-    looked_at = 0
-    for _ in range(_DEEPEST + 1):
-        deeper: list[str] = []
-        for prefix in level:
-            looked_at += 1
-            if looked_at > _MOST_FOLDERS:
-                return
-            folders = source.list_folders(prefix)
-            if prefix + _AWS_LOGS in folders:
-                yield prefix
-            deeper += [folder for folder in folders if folder != prefix + _AWS_LOGS]
-        level = deeper
+    def _trail_prefixes(self) -> Iterator[str]:
+        """Every prefix below which an ``AWSLogs/`` lies, level by level.
 
+        Raises ``StoreError`` when not even the one that all have can be listed.
+        """
+        above = self._request.prefix
+        level = [above]
+        looked_at = 0
+        for _ in range(_DEEPEST + 1):
+            deeper: list[str] = []
+            for prefix in level:
+                looked_at += 1
+                if looked_at > _MOST_FOLDERS:
+                    return
+                folders = self._source.list_folders(prefix) if prefix == above else self._folders(prefix)
+                if prefix + _AWS_LOGS in folders:
+                    yield prefix
+                deeper += [folder for folder in folders if folder != prefix + _AWS_LOGS]
+            level = deeper
 
-def _regions(source: TrailSource, account: str, strays: Strays) -> list[str]:
-    regions: set[str] = set()
-    own = [f"{kind}/" for kind in (DIGEST_FOLDER, *LogKind)]
-    for folder in _names(source, account, strays.add_among_services):
-        if folder in own:
-            for name in _names(source, account + folder, strays.add_key):
-                if _REGION.fullmatch(name):
-                    regions.add(name[:-1])
-                else:
-                    strays.add_folder(account + folder + name)
-        elif folder.lower().startswith("cloudtrail") and folder != _OF_LAKE:
-            strays.add_folder(account + folder)
-    return sorted(regions)
+    def _regions(self, account: str, strays: Strays) -> list[str]:
+        regions: set[str] = set()
+        own = [f"{kind}/" for kind in (DIGEST_FOLDER, *LogKind)]
+        for folder in self._names(account, strays.add_among_services):
+            if folder in own:
+                for name in self._names(account + folder, strays.add_key):
+                    if _REGION.fullmatch(name):
+                        regions.add(name[:-1])
+                    else:
+                        strays.add_folder(account + folder + name)
+            elif folder.lower().startswith("cloudtrail") and folder != _OF_LAKE:
+                strays.add_folder(account + folder)
+        return sorted(regions)
 
+    def _names(self, prefix: str, beside: OnKey) -> list[str]:
+        return [folder.removeprefix(prefix) for folder in self._folders(prefix, beside)]
 
-def _names(source: TrailSource, prefix: str, beside: OnKey = ignore_key) -> list[str]:
-    return [folder.removeprefix(prefix) for folder in source.list_folders(prefix, beside=beside)]
+    def _folders(self, prefix: str, beside: OnKey = ignore_key) -> list[str]:
+        """The folders in ``prefix``; none where the source refuses it."""
+        try:
+            return self._source.list_folders(prefix, beside=beside)
+        except StoreError as error:
+            if not is_of_one_folder(error):
+                raise
+            self._add_unread(unread_folder(prefix, error))
+            return []
 
-
-def _chains_in(source: TrailSource, folder: Folder, request: VerifyRequest) -> tuple[list[FoundChain], bool]:
-    """The wanted chains in ``folder``, and whether there are more than ``MOST_TRAILS``."""
-    counts: dict[TrailFolder, int] = {}
-    in_time: dict[TrailFolder, int] = {}
-    is_crowded = False
-    start = request.start - _DAY if request.start else None
-    end = request.end + WITNESS_WITHIN if request.end else None
-    for text in list_days(source, digest_prefix(folder), start, end):
-        with suppress(FormatError):  # the chain's validation reports it
-            key = parse_digest_key(text)
-            if key.trail.folder == folder and request.wants(key.trail):
-                counts[key.trail] = counts.get(key.trail, 0) + 1
-                in_time[key.trail] = in_time.get(key.trail, 0) + _is_in_time(key.end_time, request)
-                if len(counts) > _MOST_NAMES:
-                    is_crowded = True
-                    _forget_rarest(counts, in_time)
-    if len(counts) > MOST_TRAILS:
-        is_crowded = True
-        counts = dict.fromkeys(nlargest(MOST_TRAILS, counts, key=counts.__getitem__), 0)
-    return [FoundChain(trail=trail, digests=in_time[trail]) for trail in counts], is_crowded
+    def _add_unread(self, refusal: Finding) -> None:
+        """Tell of the folder, unless one above it was told of."""
+        if not self.unread.hold(refusal.key):
+            self.unread.add(refusal.key)
+            self._tell(refusal)
 
 
 def _forget_rarest(counts: dict[TrailFolder, int], in_time: dict[TrailFolder, int]) -> None:
@@ -242,10 +299,3 @@ def _forget_rarest(counts: dict[TrailFolder, int], in_time: dict[TrailFolder, in
 
 def _is_in_time(moment: datetime, request: VerifyRequest) -> bool:
     return (request.start is None or request.start <= moment) and (request.end is None or moment <= request.end)
-
-
-def _has_log_files(source: TrailSource, folder: Folder, request: VerifyRequest) -> bool:
-    return any(
-        next(list_days(source, log_prefix(folder, kind), request.start, request.end), None) is not None
-        for kind in LogKind
-    )

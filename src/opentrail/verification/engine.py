@@ -19,7 +19,7 @@ from itertools import chain
 from typing import Final
 
 from opentrail.core.digests import DigestedLogFile
-from opentrail.core.errors import NoSuchObject, OpentrailError
+from opentrail.core.errors import OpentrailError, StoreError
 from opentrail.core.findings import Finding, FindingCode, found
 from opentrail.core.layout import LogKind, TrailFolder, log_prefix
 from opentrail.core.log_folder import Hole
@@ -33,12 +33,14 @@ from opentrail.verification.chain_links import ChainLinks
 from opentrail.verification.chain_threads import run_all
 from opentrail.verification.chain_walk import find_bucket, walk_chain
 from opentrail.verification.checkpoint import Checkpoint, FinishedChain, PartialChain, run_of
-from opentrail.verification.day_folders import find_beside_days, list_days
+from opentrail.verification.day_folders import find_beside_days, list_readable_days
+from opentrail.verification.digest_reader import DigestReader
 from opentrail.verification.discovery import Discovery, FoundChain, find_chains
 from opentrail.verification.log_file_checks import Checks, LogFileTask, Sources, check_task, files_in_batch
 from opentrail.verification.object_verdicts import ObjectListener, ObjectVerdicts
 from opentrail.verification.public_keys_file import keys_by_fingerprint
 from opentrail.verification.read_ahead import NoReadAhead, ReadAhead, ThreadReadAhead
+from opentrail.verification.refusals import is_of_one_object
 from opentrail.verification.request import VerifyRequest
 from opentrail.verification.result import ChainSummary, Span, VerifyResult
 from opentrail.verification.source import TrailSource
@@ -105,6 +107,7 @@ class Verification:
         self._shared = SharedFolders()
         self._starts = UnprovenStarts()
         self._links = ChainLinks()
+        self._reader = DigestReader(source, self._public_keys)
         self._discovery = Discovery()
         self._tallies: dict[TrailFolder, ChainTally] = {}
         self._finished: dict[TrailFolder, FinishedChain] = dict(self._resumed.finished)
@@ -132,6 +135,7 @@ class Verification:
         finally:
             checks.close()
             ahead.close()
+            self._reader.close()
         return VerifyResult(
             source=self._source.name,
             start=self._request.start,
@@ -205,8 +209,8 @@ class Verification:
             message = "lies in the folder, but no digest of any trail that delivers there names it"
             for kind in LogKind:
                 prefix = log_prefix(trail.folder, kind)
-                for key in list_days(self._source, prefix, self._request.start, self._request.end):
-                    if fingerprint_of_key(key) in fingerprints:
+                for key in list_readable_days(self._source, prefix, self._request.start, self._request.end):
+                    if isinstance(key, str) and fingerprint_of_key(key) in fingerprints:
                         yield trail, found(FindingCode.LOG_FILE_NOT_NAMED, key, message)
 
     def _add_to_summary(self, trail: TrailFolder | None, finding: Finding) -> None:
@@ -265,7 +269,7 @@ class Verification:
             self._source,
             tally.trail,
             self._request,
-            self._public_keys,
+            self._reader,
             bucket=bucket,
             history=self._history,
             ahead=ahead,
@@ -302,8 +306,10 @@ class Verification:
     def _hash(self, key: str) -> str:
         try:
             return hash_log_file(self._source.read_chunks(key))
-        except NoSuchObject:
-            return ""
+        except StoreError as error:  # it is gone, or refused: nobody can say what it holds
+            if is_of_one_object(error, self._source, key):
+                return ""
+            raise
 
     def _submit(self, tally: ChainTally, checks: Checks, tasks: list[LogFileTask]) -> None:
         if tasks:
@@ -334,6 +340,7 @@ class Verification:
             self._codes[finding.code] += 1
             if trail is not None:
                 self._starts.add_finding(trail, finding)
+                self._history.add_finding(trail, finding)
                 self._links.add(trail, finding)
             self._user_on_finding(trail, finding)
 

@@ -11,9 +11,10 @@ What is taken in, for each account and region that the request wants:
   that one names.
 
 So a verification of the bundle says of the span what one of the source would have said: also of an account or region
-that was asked for and is not there (``missing_from``), and of an object with more bytes than a verification reads, of
-which so many are taken in that it finds the same.  What has a name that could do harm is left out.  The manifest and
-the report tell of both.
+that was asked for and is not there (the manifest names it), and of an object with more bytes than a verification
+reads, of which so many are taken in that it finds the same.  What has a name that could do harm is left out, and so is
+what lies in the folders of days under a name that CloudTrail gives to nothing there.  The manifest and the report tell
+of all this.
 
 Rules: one pass, in byte order of the keys; an object of ordinary size is in memory while it is written, a larger one
 goes through in pieces; besides nothing grows but the names of log files that do not lie where their digest's time says.
@@ -29,8 +30,7 @@ from heapq import merge
 from typing import Final
 
 from opentrail.core.digests import MAX_DIGEST_BYTES
-from opentrail.core.errors import FormatError, NoSuchObject
-from opentrail.core.findings import Finding, FindingCode, found
+from opentrail.core.errors import FormatError, NoSuchObject, StoreError
 from opentrail.core.layout import (
     DigestKey,
     Folder,
@@ -41,19 +41,17 @@ from opentrail.core.layout import (
     parse_digest_key,
     parse_log_key,
 )
+from opentrail.core.log_folder import DELIVERY
 from opentrail.core.object_checks import MAX_CHECKED_BYTES
 from opentrail.core.validation import LATEST_DIGEST
 from opentrail.verification.bundle import DIGESTS, BundleWriter, is_plain_key
-from opentrail.verification.bundle_source import BundleSource
 from opentrail.verification.day_folders import list_days
-from opentrail.verification.discovery import find_folders
 from opentrail.verification.named_logs import MINUTE, NamedLogs
 from opentrail.verification.read_ahead import ReadAhead
-from opentrail.verification.request import VerifyRequest
+from opentrail.verification.refusals import is_of_one_object
 from opentrail.verification.result import Span
 from opentrail.verification.source import ObjectTooLarge, SourceObject, TrailSource
 
-DELIVERY: Final = timedelta(minutes=15)  # a log file lies in its bucket this long after the call, at the latest
 _NEIGHBOURS: Final = timedelta(days=1)  # how far before the span its last digest is looked for
 
 _HELD_BYTES: Final = 64 * 1024 * 1024  # an object up to this size is read ahead
@@ -114,23 +112,6 @@ def collect(
             collected.objects, collected.size = writer.count, writer.size
             if prefix in largest:
                 collected.share = (largest.index(prefix) + _share_of(span, reading.key)) / len(largest)
-
-
-def missing_from(source: TrailSource) -> Iterator[Finding]:
-    """The accounts and regions that a bundle was asked to tell of and has nothing of; nothing for another source."""
-    if not isinstance(source, BundleSource):
-        return
-    header = source.header
-    folders = list(find_folders(source, VerifyRequest()))
-    here = {folder.account_id for folder in folders} | {folder.region for folder in folders}
-    for text in sorted({*header.account_ids, *header.regions} - here):
-        message = "was asked for when the bundle was packed, and no digest of it was found at the source"
-        yield found(FindingCode.NO_DIGESTS, text, message)
-
-
-def packed_at(source: TrailSource) -> datetime | None:
-    """When a bundle was packed: what was delivered later it cannot hold.  None for another source."""
-    return source.header.made_at if isinstance(source, BundleSource) else None
 
 
 def leave_out(key: str, why: str, writer: BundleWriter, collected: Collected) -> None:
@@ -212,7 +193,14 @@ class _Collection:
         ahead = Span(start=span.start - _NEIGHBOURS, end=span.start - timedelta(seconds=1))
         before = {key.trail: text for text, key in _digests(self._source, folder, ahead)}
         behind = set()
-        for text, key in _digests(self._source, folder, Span(start=ahead.start, end=span.end + LATEST_DIGEST)):
+        for text in list_days(self._source, digest_prefix(folder), ahead.start, span.end + LATEST_DIGEST):
+            key = _digest_key(text, folder)
+            if key is None:
+                if not text.endswith("/"):  # the marker of a folder
+                    yield text  # to be told of
+                continue
+            if not ahead.start <= key.end_time <= span.end + LATEST_DIGEST:
+                continue
             if key.end_time < span.start:
                 is_in = before[key.trail] == text
             else:
@@ -230,7 +218,8 @@ class _Collection:
         listed = (
             key
             for key in list_days(self._source, log_prefix(folder, kind), start, end)
-            if (moment := _delivered_at(key)) is not None and start - MINUTE < moment <= end
+            if not key.endswith("/")  # the marker of a folder
+            and ((moment := _delivered_at(key)) is None or start - MINUTE < moment <= end)  # None: to be told of
         )
         elsewhere = [key for key in named.elsewhere if parse_log_key(key).kind is kind]
         last = ""
@@ -253,14 +242,18 @@ class _Collection:
 def _digests(source: TrailSource, folder: Folder, span: Span) -> Iterator[tuple[str, DigestKey]]:
     """The digests in ``folder`` that end in ``span``, of whatever trail, in byte order of their keys."""
     for text in list_days(source, digest_prefix(folder), span.start, span.end):
-        with suppress(FormatError):
-            key = parse_digest_key(text)
-            if key.trail.folder == folder and _holds(span, key.end_time):
-                yield text, key
+        key = _digest_key(text, folder)
+        if key is not None and span.start <= key.end_time <= span.end:
+            yield text, key
 
 
-def _holds(span: Span, moment: datetime) -> bool:
-    return span.start <= moment <= span.end
+def _digest_key(text: str, folder: Folder) -> DigestKey | None:
+    """What ``text`` says; None where it is not the name of a digest in ``folder``."""
+    try:
+        key = parse_digest_key(text)
+    except FormatError:
+        return None
+    return key if key.trail.folder == folder else None
 
 
 def _delivered_at(key: str) -> datetime | None:
@@ -270,12 +263,27 @@ def _delivered_at(key: str) -> datetime | None:
         return None
 
 
+def _is_named_so(key: str) -> bool:
+    """Whether CloudTrail would give this name to a digest or a log file."""
+    for parse in (parse_digest_key, parse_log_key):
+        with suppress(FormatError):
+            parse(key)
+            return True
+    return False
+
+
 def _read(source: TrailSource, key: str, limit: int) -> _Reading:
     if not is_plain_key(key):
         return _Reading(key, "its name could do harm where the bundle is unpacked")
+    if not _is_named_so(key):
+        return _Reading(key, "it lies among the trail's files, and its name is none of theirs")
     try:
         return _Reading(key, source.read(key, limit=limit))
     except NoSuchObject:
         return _Reading(key, "it is not there")
     except ObjectTooLarge:
         return _Reading(key, "")
+    except StoreError as error:
+        if not is_of_one_object(error, source, key):
+            raise
+        return _Reading(key, f"it cannot be read: {error}")

@@ -14,6 +14,9 @@ EXPLANATIONS: Final[Mapping[FindingCode, str]] = {
     FindingCode.DIGEST_MISSING: (
         "A later digest, or the listing of the folder, names this digest, and it is not there: it has been removed."
     ),
+    FindingCode.DIGEST_UNREACHABLE: (
+        "The digest is there and could not be read, so nothing of it was checked, nor any log file that it alone names."
+    ),
     FindingCode.DIGEST_MALFORMED: "The digest cannot be read: its bytes are not those that were delivered.",
     FindingCode.DIGEST_TRAILING_DATA: "Bytes have been appended to the digest.",
     FindingCode.DIGEST_TOO_LARGE: "The digest unpacks to more than any digest can hold; it was not read to its end.",
@@ -53,6 +56,9 @@ EXPLANATIONS: Final[Mapping[FindingCode, str]] = {
     FindingCode.CHAIN_CUT_OFF: "The newest digests, which must have been delivered by then, are not there.",
     FindingCode.SPAN_UNPROVEN: "For this span no digest can be trusted, so nothing is proven of it.",
     FindingCode.NO_DIGESTS: "There is no digest to prove anything with.",
+    FindingCode.FOLDER_UNREACHABLE: (
+        "The folder is there and could not be looked into: a trail, or a part of one, that lies there was not verified."
+    ),
     FindingCode.TRAILS_TOO_MANY: "Digests of more trails than can deliver there lie in one folder; not all were read.",
     FindingCode.KEY_ROTATED: "From this digest on another key signs, as happens from time to time.",
     FindingCode.BACKFILL_DIGEST: "This digest names log files that came too late for the digest of their hour.",
@@ -69,7 +75,7 @@ EXPLANATIONS: Final[Mapping[FindingCode, str]] = {
     ),
     FindingCode.LOG_FILE_CHANGED: "The content of the log file is not the one that was delivered.",
     FindingCode.LOG_FILE_MOVED: "The content of a log file that is missing lies here, under another name.",
-    FindingCode.LOG_FILE_UNREACHABLE: "The log file lies in a bucket that could not be read here.",
+    FindingCode.LOG_FILE_UNREACHABLE: "The log file could not be read here, or lies in a bucket that could not.",
     FindingCode.LOG_FILE_NOT_NAMED: (
         "The file lies among the log files, and no digest names it: nothing proves that it was delivered."
     ),

@@ -7,10 +7,11 @@ Rules:
   metadata of a single digest make it a store, so that no file which is put or taken away turns the accusation of a
   digest into a signature that a copy has lost: for that, whoever tampers must remove the metadata of all.
 * No symbolic link below the root is followed, whatever a digest or a listing says: every folder is opened from the one
-  above it.  A link, a pipe or a device is listed like a file, and is not there when it is read.
-* What cannot be read is not missing: a medium that fails, a permission that lacks, or a root that is not there any more
-  (a disk that was taken off) is a ``StoreError``.  A folder whose handle is stale (a server of files that restarted) is
-  opened once more.
+  above it.  A link to a file, a pipe or a device is listed like a file, and is not there when it is read.  A link to a
+  folder is a folder that cannot be read, and so is one that leads nowhere, unless it is named like a file.
+* What cannot be read is not missing: a medium that fails, or a permission that lacks, is a ``StoreError``.  A root that
+  is not there any more (a disk that was taken off) is one for all that lies below: it is ``retryable``.  A folder
+  whose handle is stale (a server of files that restarted) is opened once more.
 """
 
 from __future__ import annotations
@@ -87,7 +88,7 @@ class FolderSource:
         path = self._find_path(key)
         descriptor, status = self._open(key, path)
         try:
-            with _store_errors(key):
+            with self._store_errors(key):
                 data = _read_to(descriptor, expected=status.st_size, limit=limit)
         finally:
             os.close(descriptor)
@@ -101,11 +102,10 @@ class FolderSource:
         """The file's bytes in pieces."""
         descriptor, status = self._open(key, self._find_path(key))
         if status.st_size >= _PIECE_BYTES:
-            return _pieces(key, descriptor)
+            return self._pieces(key, descriptor)
         try:
-            data = _read_to(descriptor, expected=status.st_size, limit=_PIECE_BYTES)
-        except OSError as error:
-            raise _store_error(key, error) from error
+            with self._store_errors(key):
+                data = _read_to(descriptor, expected=status.st_size, limit=_PIECE_BYTES)
         finally:
             os.close(descriptor)
         return iter((data,))
@@ -153,8 +153,9 @@ class FolderSource:
                 descriptor = self._open_file(name)
             except OSError as error:
                 if self._is_absent(error):
+                    self._refuse_links_above(key, name)
                     continue
-                raise _store_error(key, error) from error
+                raise self._store_error(key, error) from error
             status = os.fstat(descriptor)
             if stat.S_ISREG(status.st_mode):
                 return descriptor, status
@@ -208,12 +209,12 @@ class FolderSource:
         except OSError as error:
             if self._is_absent(error):
                 return {}
-            raise _store_error(sidecar, error) from error
+            raise self._store_error(sidecar, error) from error
         try:
             found = os.fstat(descriptor)
             if not stat.S_ISREG(found.st_mode):
                 return {}
-            with _store_errors(sidecar):
+            with self._store_errors(sidecar):
                 entries = decode_sidecar(_read_to(descriptor, expected=found.st_size, limit=_SIDECAR_BYTES))
         finally:
             os.close(descriptor)
@@ -229,16 +230,18 @@ class FolderSource:
         except ValueError:
             return []
         except OSError as error:
+            key = above.decode("utf-8", "replace")
             if self._is_absent(error):
+                self._refuse_links_above(key, f"{path}/")
                 return []
-            raise _store_error(f"{self._root}{above.decode('utf-8', 'replace')}", error) from error
+            raise self._store_error(f"{self._root}{key}", error) from error
         found: list[_Entry] = []
         try:
-            with _store_errors(above.decode("utf-8", "replace")), os.scandir(descriptor) as entries:
+            with self._store_errors(above.decode("utf-8", "replace")), os.scandir(descriptor) as entries:
                 for entry in entries:
                     if self.keeps_metadata and entry.name.startswith("."):
                         continue  # a sidecar, mostly: half of the files
-                    is_folder = entry.is_dir(follow_symlinks=False)
+                    is_folder = _is_folder(entry)
                     parsed = parse(entry.name, is_folder=is_folder)
                     if parsed is not None and parsed[1] is not EntryKind.MORE:
                         first = above + parsed[0] + (b"/" if is_folder else b"")
@@ -246,9 +249,48 @@ class FolderSource:
         finally:
             os.close(descriptor)
         if not found and not self._has_root():
-            raise StoreError(f"{self.name}: the folder is not there any more", retryable=False)
+            raise StoreError(f"{self.name}: the folder is not there any more", retryable=True)
         found.sort()
         return found
+
+    def _refuse_links_above(self, key: str, path: str) -> None:
+        """Raise ``StoreError`` where ``path`` leads through a symbolic link: what is behind it is not missing."""
+        folder = ""
+        for name in path.split("/")[:-1]:
+            folder += name
+            if os.path.islink(self._root + folder):  # noqa: PTH114  pathlib's would drop what such a name may end in
+                raise StoreError(f"{key!r}: {folder!r} is a symbolic link, which is not followed", retryable=False)
+            folder += "/"
+
+    def _pieces(self, key: str, descriptor: int) -> Iterator[bytes]:
+        try:
+            with self._store_errors(key):
+                while data := os.read(descriptor, _PIECE_BYTES):
+                    yield data
+        finally:
+            os.close(descriptor)
+
+    @contextmanager
+    def _store_errors(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise self._store_error(what, error) from error
+
+    def _store_error(self, what: str, error: OSError) -> StoreError:
+        if not self._has_root():
+            return StoreError(f"{what!r}: the folder is not there any more", retryable=True)
+        return StoreError(f"{what!r}: {error.strerror or error}", retryable=False)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether ``entry`` is a folder, or a link in the place of one: AWS's folders have no dot in their names."""
+    if not entry.is_symlink():
+        return entry.is_dir(follow_symlinks=False)
+    try:
+        return stat.S_ISDIR(entry.stat().st_mode)
+    except OSError:
+        return "." not in entry.name
 
 
 def _plain_path(key: str) -> str:
@@ -271,27 +313,3 @@ def _read_to(descriptor: int, *, expected: int, limit: int) -> bytes:
             break
         data += more
     return data
-
-
-def _pieces(key: str, descriptor: int) -> Iterator[bytes]:
-    try:
-        with _store_errors(key):
-            while data := os.read(descriptor, _PIECE_BYTES):
-                yield data
-    finally:
-        os.close(descriptor)
-
-
-@contextmanager
-def _store_errors(what: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise _store_error(what, error) from error
-
-
-def _store_error(what: str, error: OSError) -> StoreError:
-    text = error.strerror or str(error)
-    if error.errno in _ABSENT:  # the file is not what is missing
-        text = "the folder is not there any more"
-    return StoreError(f"{what!r}: {text}", retryable=False)

@@ -22,6 +22,7 @@ from opentrail.core.gzip_member import AT_ONCE_BYTES
 from opentrail.core.logging_changes import TrailChange
 from opentrail.core.object_checks import LogFileReading, read_changes, read_log_file
 from opentrail.verification.read_ahead import ReadingThreads
+from opentrail.verification.refusals import is_of_one_object
 from opentrail.verification.source import TrailSource
 
 BATCH_FILES: Final = 32
@@ -215,7 +216,8 @@ def check_task(sources: Sources, task: LogFileTask) -> _Checked:
                 raise
             return _check(sources, task)  # what broke within a body; all else the source itself has tried again
     except StoreError as error:
-        if error.retryable:
+        source = sources.find(task.bucket)
+        if source is None or not is_of_one_object(error, source, task.key):
             raise
         return _unreachable(task, f"cannot be read: {error}")
 

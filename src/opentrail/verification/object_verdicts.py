@@ -73,6 +73,7 @@ _ON_DIGESTS: Final = {
         if code.startswith("digest-") and rule.severity is Severity.ERROR
     },
     FindingCode.DIGEST_MISSING: ObjectVerdict.MISSING,
+    FindingCode.DIGEST_UNREACHABLE: ObjectVerdict.UNCHECKED,
     FindingCode.DIGEST_SIGNATURE_LOST: ObjectVerdict.UNCHECKED,
     FindingCode.DIGEST_SIGNATURE_DISPUTED: ObjectVerdict.UNCHECKED,
 }
@@ -153,6 +154,7 @@ class DigestVerdicts:
     def __init__(self, tell: Callable[[str, ObjectVerdict], None]) -> None:
         self._tell = tell
         self._found: dict[ObjectVerdict, set[str]] = {verdict: set() for verdict in ObjectVerdict}
+        self._unread = 0
         self._held: list[DigestProven] = []  # the newest proven one, which its successor may accuse
         self._backfills: list[DigestProven] = []
         self._signed: dict[str, SignedDigests] = {}
@@ -168,12 +170,12 @@ class DigestVerdicts:
         return tuple(self._signed[fingerprint] for fingerprint in sorted(self._signed))
 
     def counts(self, read: int) -> ObjectCounts:
-        """The counts, when ``read`` digests were read and others are missing."""
+        """The counts, when ``read`` digests were read, and others are missing or could not be."""
         invalid, missing = len(self._found[ObjectVerdict.INVALID]), len(self._found[ObjectVerdict.MISSING])
         unchecked = len(self.unproven)
         return ObjectCounts(
-            total=read + missing,
-            valid=read - invalid - unchecked,
+            total=read + missing + self._unread,
+            valid=read + self._unread - invalid - unchecked,
             invalid=invalid,
             missing=missing,
             unchecked=unchecked,
@@ -184,6 +186,7 @@ class DigestVerdicts:
         verdict = verdict_on_digest(finding.code)
         if verdict is not None and finding.key not in self._found[verdict]:
             self._found[verdict].add(finding.key)
+            self._unread += finding.code is FindingCode.DIGEST_UNREACHABLE
             if verdict is not ObjectVerdict.UNCHECKED:  # it may be accused yet
                 self._tell(finding.key, verdict)
 

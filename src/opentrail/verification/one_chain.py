@@ -20,6 +20,7 @@ from opentrail.core.public_keys import PublicKey
 from opentrail.core.validation import FetchLogFile
 from opentrail.stores.base import ObjectStore
 from opentrail.verification.chain_walk import WalkItem, walk_chain
+from opentrail.verification.digest_reader import DigestReader
 from opentrail.verification.public_keys_file import keys_by_fingerprint
 from opentrail.verification.read_ahead import NoReadAhead
 from opentrail.verification.request import VerifyRequest
@@ -54,7 +55,7 @@ def validate_chain(
         sources[bucket],
         trail,
         VerifyRequest(start=start, end=end, expected_until=expected_until),
-        keys_by_fingerprint(public_keys),
+        DigestReader(sources[bucket], keys_by_fingerprint(public_keys)),
         bucket=bucket,
         history=shared,
         ahead=NoReadAhead(),
@@ -63,6 +64,7 @@ def validate_chain(
     for item in walk:
         for finding in _findings_of(item, sources, shared):
             moved.add(finding)
+            shared.add_finding(trail, finding)
             yield finding
     for key in moved.candidates():
         yield from moved.compare(key, hash_log_file(sources[bucket].read_chunks(key)))

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from opentrail.core.errors import ConfigError
 from opentrail.core.findings import Finding
@@ -20,6 +20,9 @@ from opentrail.verification.copied_source import CopiedSource
 from opentrail.verification.folder_source import FolderSource
 from opentrail.verification.result import Span
 from opentrail.verification.source import TrailSource
+
+if TYPE_CHECKING:  # only for a bundle
+    from opentrail.verification.bundle_source import BundleSource
 
 _REMOTE_READS: Final = 32
 _REMOTE: Final = ("gs", "az")
@@ -33,6 +36,7 @@ class SourceOptions:
     profile: str = ""
     aws_region: str = ""
     is_signed: bool = True
+    request_payer: str = ""
     original: str = ""  # BUCKET[/PREFIX]: the source is a copy of it
     metadata_lost: bool = False  # the source is a copy of it, made from files
 
@@ -46,6 +50,7 @@ class OpenedSource:
     span: Span | None = None  # of a bundle: what it holds whole
     public_keys: tuple[PublicKey, ...] = ()  # that a bundle brings
     findings: Iterable[Finding] = ()  # about the bundle itself
+    bundle: BundleSource | None = None  # what ``source`` is, or is around
 
 
 def open_source(text: str, options: SourceOptions) -> OpenedSource:
@@ -79,7 +84,14 @@ def _open_path(text: str) -> OpenedSource:
 
     bundle = BundleSource(text)
     span = Span(start=bundle.header.start, end=bundle.header.end)
-    return OpenedSource(source=bundle, span=span, public_keys=bundle.public_keys(), findings=bundle.check())
+    keys = bundle.public_keys()
+    return OpenedSource(source=bundle, span=span, public_keys=keys, findings=bundle.check(), bundle=bundle)
+
+
+def _no_bucket(name: str) -> str:
+    if name.startswith("arn:"):
+        return "an access point is named by its alias (...-s3alias); --original-bucket names the bucket behind it"
+    return f"{name!r} is no name of a bucket"
 
 
 def _open_bucket(text: str, scheme: str, bucket: str, query: str, options: SourceOptions) -> TrailSource:
@@ -89,13 +101,16 @@ def _open_bucket(text: str, scheme: str, bucket: str, query: str, options: Sourc
         from opentrail.verification.s3_source import S3Source  # noqa: PLC0415  the same
 
         if not is_bucket_name(bucket):
-            raise ConfigError(f"{text}: {bucket!r} is no name of a bucket")
+            raise ConfigError(f"{text}: {_no_bucket(bucket)}")
+        if options.request_payer and not options.is_signed:
+            raise ConfigError("--request-payer: who pays has to sign: leave --no-sign-request out")
         settings = read_aws_settings(
             service="s3",
             profile=options.profile,
             region=options.aws_region,
             endpoint_url=options.endpoint_url,
             is_signed=options.is_signed,
+            request_payer=options.request_payer,
         )
         return S3Source(settings, bucket, name=text, keeps_metadata=not options.metadata_lost)
     if scheme in _REMOTE:

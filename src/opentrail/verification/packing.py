@@ -11,13 +11,13 @@ import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from itertools import chain
 from typing import IO, Final
 
-from opentrail.core.errors import ConfigError
+from opentrail.core.errors import ConfigError, StoreError
 from opentrail.core.events import format_time
-from opentrail.core.findings import Finding, counted
+from opentrail.core.findings import Finding, FindingCode, counted
 from opentrail.core.layout import Folder
+from opentrail.core.log_folder import DELIVERY
 from opentrail.core.public_keys import PublicKey, encode_public_keys
 from opentrail.core.validation import LATEST_DIGEST
 from opentrail.verification.bundle import (
@@ -29,9 +29,10 @@ from opentrail.verification.bundle import (
     BundleWriter,
 )
 from opentrail.verification.bundle_source import BundleSource
+from opentrail.verification.day_folders import find_beside_days
 from opentrail.verification.discovery import find_chains
 from opentrail.verification.engine import Verification
-from opentrail.verification.evidence import DELIVERY, Collected, collect, leave_out, missing_from, span_of
+from opentrail.verification.evidence import Collected, collect, leave_out, span_of
 from opentrail.verification.finding_log import FindingLog
 from opentrail.verification.read_ahead import NoReadAhead, ReadAhead, ThreadReadAhead
 from opentrail.verification.report import json_report
@@ -75,6 +76,7 @@ class Packing:
     request: VerifyRequest
     public_keys: Sequence[PublicKey]
     keys_origin: str
+    keys_came_along: bool = False  # with the source, which is a bundle itself
     name: str  # of the bundle, for the commands that the report shows
     version: str  # of Opentrail
     made_at: datetime
@@ -88,6 +90,7 @@ class PackingState:
     collected: Collected = field(default_factory=Collected)
     verification: Verification | None = None  # of what was packed, from when on it runs
     verifying_since: float = 0.0  # by the packing's clock
+    left_out: int = 0  # objects of the source, of which the bundle holds nothing or a part
 
 
 def pack(packing: Packing, file: IO[bytes], path: str, state: PackingState) -> VerifyResult:
@@ -99,6 +102,8 @@ def pack(packing: Packing, file: IO[bytes], path: str, state: PackingState) -> V
     ahead: ReadAhead = ThreadReadAhead(_READERS) if packing.source.reads_at_once > 1 else NoReadAhead()
     writer, log = BundleWriter(file, header), FindingLog()
     try:
+        strays += find_beside_days(packing.source, folders, replace(packing.request, end=header.end), ahead)
+        _check_listed(strays)
         writer.add_text(README, _readme(packing, header))
         span = Span(start=header.start, end=header.end)
         collect(packing.source, folders, span, writer, ahead=ahead, collected=state.collected)
@@ -111,6 +116,7 @@ def pack(packing: Packing, file: IO[bytes], path: str, state: PackingState) -> V
         verified = _verified(packing, header)
         result = _verify(packing, verified, path, log, state)
         writer.resume()
+        state.left_out = writer.left_out
         context = _context(packing, header, verified, writer.left_out, state.collected)
         writer.add_parts(REPORT_HTML, html_report(result, log, context))
         writer.add_parts(REPORT_JSON, json_report(result, log, context))
@@ -146,12 +152,20 @@ def _plan(packing: Packing) -> tuple[list[Folder], list[Finding], BundleHeader]:
     return folders, strays, header
 
 
+def _check_listed(strays: Iterable[Finding]) -> None:
+    """Raises ``StoreError`` for a folder that cannot be listed: of what lies there a bundle would say nothing."""
+    for stray in strays:
+        if stray.code is FindingCode.FOLDER_UNREACHABLE:
+            message = f"{stray.key}: {stray.message}; --account-id and --region leave folders out by name"
+            raise StoreError(message, retryable=False)
+
+
 def _nothing(packing: Packing, collected: Collected) -> str:
     """Why there is no bundle."""
     if collected.left_out:
         key, why = collected.left_out[0]
         return f"{packing.source.name}: nothing of what lies there can be packed: {key}: {why}"
-    return f"{packing.source.name}: nothing of a trail lies there for that time"
+    return f"{packing.source.name}: nothing of a trail lies there for that time (AWSLogs/ must lie in it, or below)"
 
 
 def _verified(packing: Packing, header: BundleHeader) -> VerifyRequest:
@@ -178,7 +192,7 @@ def _verify(packing: Packing, request: VerifyRequest, path: str, log: FindingLog
             on_finding=log.add,
             checked_at=packing.made_at,
             clock=packing.clock,
-            beside=chain(bundle.check(), missing_from(bundle)),
+            beside=bundle.check(),
         )
         return state.verification.run()
     finally:
@@ -195,6 +209,7 @@ def _context(
             request=verified,
             public_keys=packing.public_keys,
             keys_origin=packing.keys_origin,
+            keys_came_along=packing.keys_came_along,
         ),
         commands=_commands(packing.name),
         notes=list(_notes(packing, header, left_out, collected)),

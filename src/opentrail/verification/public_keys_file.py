@@ -27,13 +27,27 @@ MAX_FILE_BYTES: Final = 16 * 1024 * 1024
 _MOST_PAGES: Final = 1000  # of an answer
 FIRST_KEYS: Final = datetime(2013, 11, 1, tzinfo=UTC)  # CloudTrail's own beginning
 _FRESH: Final = timedelta(minutes=1)
+#: What botocore's parser raises, besides its own exceptions, for an answer that is not ListPublicKeys'.
+_NO_ANSWER: Final = (FormatError, ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+_CONNECT_SECONDS: Final = 10
+_SILENCE_SECONDS: Final = 20
+_ATTEMPTS: Final = 3
+_MOST_SAID: Final = 300  # characters of a fault
+#: By how the code, or the name of botocore's exception, begins.
+_ADVICE: Final = {
+    "AccessDenied": "cloudtrail:ListPublicKeys is needed",
+    "NoCredentials": "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a profile with --profile",
+    "SSLError": "AWS_CA_BUNDLE names a file of certificates to trust",
+    "UnrecognizedClient": "is the region enabled for this account, and of its partition?",
+    **dict.fromkeys(("ExpiredToken", "SSOToken", "TokenRetrieval", "UnauthorizedSSOToken"), "log in again"),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyQuestion:
     """Which keys are wanted: of ``regions``, valid at any time from ``start`` to ``end`` (aware)."""
 
-    endpoint_url: str  # of CloudTrail; "": as the environment says
+    endpoint_url: str  # of CloudTrail; "": as environment and configuration say
     profile: str = ""
     regions: tuple[str, ...]
     start: datetime
@@ -68,16 +82,27 @@ def ask_public_keys(question: KeyQuestion, *, now: datetime, cache: Path | None)
     """
     found: dict[tuple[str, bytes], PublicKey] = {}
     client = None
+    endpoint = endpoint_of(question)
     for region in question.regions:
-        path = _cache_path(cache, question, region) if cache else None
+        path = _cache_path(cache, endpoint, question.profile, region) if cache else None
         keys = _cached(path, question, now) if path else None
         if keys is None:
-            client = client or _Client(question)
+            client = client or _Client(question, endpoint)
             keys = client.ask(region)
             if path is not None:
                 _keep(path, keys, question, now)
         found |= {(key.fingerprint, key.value): key for key in keys}
     return tuple(found.values())
+
+
+def endpoint_of(question: KeyQuestion) -> str:
+    """The URL of the endpoint that is asked; "" for AWS's own.  Raises ``ConfigError``."""
+    from opentrail.verification.s3_settings import configured_endpoint, parse_endpoint  # noqa: PLC0415  not for a file
+
+    if not question.endpoint_url:
+        return configured_endpoint("cloudtrail", question.profile)
+    parse_endpoint(question.endpoint_url)
+    return question.endpoint_url
 
 
 def default_cache(environ: Mapping[str, str]) -> Path | None:
@@ -89,20 +114,28 @@ def default_cache(environ: Mapping[str, str]) -> Path | None:
 class _Client:
     """Asks CloudTrail's endpoints through botocore."""
 
-    def __init__(self, question: KeyQuestion) -> None:
-        from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415  once, when nothing is cached
-        from botocore.session import Session  # noqa: PLC0415  the same
+    def __init__(self, question: KeyQuestion, endpoint: str) -> None:
+        from botocore.config import Config  # noqa: PLC0415  once, when nothing is cached
+        from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415  the same
+
+        from opentrail.verification.s3_settings import open_session  # noqa: PLC0415  the same
 
         self._question = question
-        self._faults: tuple[type[Exception], ...] = (BotoCoreError, ClientError)
-        self._session = Session(profile=question.profile or None)
+        self._endpoint = endpoint
+        self._faults: tuple[type[Exception], ...] = (BotoCoreError, ClientError, OSError)
+        self._config = Config(
+            connect_timeout=_CONNECT_SECONDS,
+            read_timeout=_SILENCE_SECONDS,
+            retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
+        )
+        self._session = open_session(question.profile)
 
     def ask(self, region: str) -> tuple[PublicKey, ...]:
         """Every key of the region.  Raises ``ConfigError``."""
         question = self._question
         try:
             client: Any = self._session.create_client(
-                "cloudtrail", region_name=region, endpoint_url=question.endpoint_url or None
+                "cloudtrail", region_name=region, endpoint_url=self._endpoint or None, config=self._config
             )
             listed: list[Mapping[str, Any]] = []
             asked: dict[str, Any] = {"StartTime": question.start, "EndTime": question.end}
@@ -112,12 +145,28 @@ class _Client:
                 if not answer.get("NextToken"):
                     break
                 asked["NextToken"] = answer["NextToken"]
-        except self._faults as error:
-            raise ConfigError(f"the public keys of {region} cannot be asked for: {error}") from None
-        try:
+            else:
+                raise ConfigError(f"the public keys of {region}: the endpoint's answer goes on without an end")
             return decode_public_keys(encode_public_keys(_key(entry) for entry in listed))
-        except (FormatError, KeyError) as error:
+        except self._faults as error:
+            raise ConfigError(f"the public keys of {region} cannot be asked for: {_reason(error)}") from None
+        except EOFError:
+            from opentrail.verification.s3_settings import NO_MFA_CODE  # noqa: PLC0415  the same
+
+            raise ConfigError(f"the public keys of {region} cannot be asked for: {NO_MFA_CODE}") from None
+        except _NO_ANSWER as error:
             raise ConfigError(f"the public keys of {region}: the endpoint's answer is none: {error}") from None
+
+
+def _reason(error: Exception) -> str:
+    """What botocore says, and what a person can do about it; nothing of a proxy's URL, in which its login may stand."""
+    if type(error).__name__ == "ProxyConnectionError":
+        return "the proxy that HTTPS_PROXY or HTTP_PROXY names cannot be gone through"
+    answer: Mapping[str, Any] = getattr(error, "response", {})
+    code = str(answer.get("Error", {}).get("Code", type(error).__name__))
+    advice = next((text for start, text in _ADVICE.items() if code.startswith(start)), "")
+    said = " ".join(str(error).split())[:_MOST_SAID]  # of a server that has no such operation it may be a page
+    return f"{said}; {advice}" if advice else said
 
 
 def _key(entry: Mapping[str, Any]) -> PublicKey:
@@ -147,9 +196,9 @@ def keys_by_fingerprint(keys: Iterable[PublicKey]) -> dict[str, PublicKey]:
     return found
 
 
-def _cache_path(cache: Path, question: KeyQuestion, region: str) -> Path:
-    endpoint = question.endpoint_url or os.environ.get("AWS_ENDPOINT_URL", "")
-    text = f"{endpoint}\n{question.profile}\n{os.environ.get('AWS_ACCESS_KEY_ID', '')}\n{region}"
+def _cache_path(cache: Path, endpoint: str, profile: str, region: str) -> Path:
+    profile = profile or os.environ.get("AWS_PROFILE", "")
+    text = f"{endpoint}\n{profile}\n{os.environ.get('AWS_ACCESS_KEY_ID', '')}\n{region}"
     return cache / f"{region}-{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
 
 

@@ -30,7 +30,7 @@ from opentrail.verification.result import (
     VerifyResult,
     signed_by_all,
 )
-from opentrail.verification.subject import ReportContext, hint, unspoken
+from opentrail.verification.subject import ReportContext, Subject, hint, unspoken
 from opentrail.verification.timeline import Mark, Unit, rows_of, unit_for
 
 _MOST_CELLS: Final = 30_000  # of all timelines
@@ -79,7 +79,7 @@ def _page(result: VerifyResult, log: FindingLog, context: ReportContext) -> Iter
     yield f'<p class="small">Report on the log files of a trail</p>\n<h1>{_text(title)}</h1>\n'
     yield f'<p class="small">Made by Opentrail {_text(context.version)} on {_when(result.checked_at)}, '
     yield f"in {result.seconds:.1f} seconds. All times are UTC.</p>\n"
-    yield from _verdict(result)
+    yield from _verdict(result, context.subject)
     yield from _unspoken(result, context)
     yield from _subject(result, context)
     yield from _chains(result)
@@ -91,10 +91,13 @@ def _page(result: VerifyResult, log: FindingLog, context: ReportContext) -> Iter
     yield "</body>\n</html>\n"
 
 
-def _verdict(result: VerifyResult) -> Iterator[str]:
+def _verdict(result: VerifyResult, subject: Subject) -> Iterator[str]:
     verdict = result.verdict
+    sentence = _VERDICTS[verdict]
+    if verdict is Verdict.VALID:
+        sentence = sentence.removesuffix(".") + subject.condition + "."
     yield f'<div class="verdict {verdict.value}"><strong>{verdict.value.replace("-", " ")}</strong><br>'
-    yield f'{_VERDICTS[verdict]}</div>\n<table class="rows">\n'
+    yield f'{_text(sentence)}</div>\n<table class="rows">\n'
     for concern, name, good, bad in _ASPECTS:
         count = sum(n for code, n in result.findings.items() if RULES[code].concern is concern)
         said = good if not count else f"{counted(count, 'finding')} of what is {bad}."
@@ -117,6 +120,7 @@ def _subject(result: VerifyResult, context: ReportContext) -> Iterator[str]:
     start = _when(result.start) if result.start else "the first one"
     rows = [
         ("Source", f'<span class="key">{_text(result.source)}</span>'),
+        *((("The bundle", _text(context.subject.packed)),) if context.subject.packed else ()),
         ("Asked for", f"digests that end from {start} to {_when(result.end) if result.end else 'the last one'}"),
         *(("Only", _text(f"{name} {value}")) for name, value in context.subject.request.filters()),
         ("Proven, all in all", proven),

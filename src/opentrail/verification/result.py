@@ -162,12 +162,22 @@ def signed_by_all(result: VerifyResult) -> dict[str, SignedDigests]:
 
 def reservations(result: VerifyResult) -> Iterator[str]:
     """What the verdict does not speak of: digests that could not be proven, and time that none covers."""
-    unproven = sum(chain.digests.unchecked for chain in result.chains)
+    unread = sum(chain.findings.get(FindingCode.DIGEST_UNREACHABLE, 0) for chain in result.chains)
+    unproven = sum(chain.digests.unchecked for chain in result.chains) - unread
+    files = sum(chain.log_files.unchecked for chain in result.chains)
+    folders = result.findings.get(FindingCode.FOLDER_UNREACHABLE, 0)
     stopped = [span for chain in result.chains for span in chain.stopped]
     unexamined = result.findings.get(FindingCode.GAP_UNEXAMINED, 0)
     if unproven:
         digests, names = counted(unproven, "digest"), "it names" if unproven == 1 else "they name"
         yield f"not proven: {digests}, of which the copy has lost the signature, and the log files {names}"
+    if unread:
+        digests, names = counted(unread, "digest"), "it alone names" if unread == 1 else "they alone name"
+        yield f"not read: {digests}, and whatever log files {names}"
+    if files:
+        yield f"not read: {counted(files, 'log file')}"
+    if folders:
+        yield f"not listed: {counted(folders, 'folder')}, and whatever lies there"
     if stopped:
         hours = sum((span.end - span.start).total_seconds() for span in stopped) / 3600
         spans = counted(len(stopped), "span") + (" of" if len(stopped) == 1 else ", together")

@@ -63,7 +63,8 @@ def find_proxy(origin: Origin) -> Proxy | None:
 
     scheme = "https" if origin.is_tls else "http"
     url = getproxies_environment().get(scheme, "")
-    if not url or proxy_bypass(f"{origin.host}:{origin.port}"):
+    hosts = (origin.host, f"[{origin.host}]") if ":" in origin.host else (origin.host,)  # NO_PROXY may have either
+    if not url or any(proxy_bypass(f"{host}:{origin.port}") for host in hosts):
         return None
     try:
         parts = urlsplit(url if "://" in url else f"http://{url}")

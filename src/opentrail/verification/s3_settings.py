@@ -24,6 +24,18 @@ from opentrail.verification.http_connection import Origin
 DEFAULT_REGION: Final = "us-east-1"
 _ASK_AGAIN_SECONDS: Final = 60.0  # botocore renews credentials ten minutes before they expire
 _REGION: Final = re.compile(r"[a-z0-9-]{1,40}", re.ASCII)
+_SPACE: Final = re.compile(r"\s")
+_CLI_CACHE: Final = "~/.aws/cli/cache"  # where the AWS CLI keeps the credentials of roles
+#: What botocore raises where a single sign-on has run out, or never was.
+_LOGINS: Final = frozenset({"SSOTokenLoadError", "TokenRetrievalError", "UnauthorizedSSOTokenError"})
+_CACHED: Final = ("assume-role", "assume-role-with-web-identity")  # botocore's providers that the AWS CLI has cached
+
+
+#: What is said where botocore asks for a code at the terminal and there is none.
+NO_MFA_CODE: Final = (
+    "the AWS credentials need an MFA code, and nobody is here to type it: let the AWS CLI ask for it before "
+    "(`aws sts get-caller-identity`, with the same profile), whose cache is read"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,10 +75,17 @@ class AwsSettings:
     addressing_style: str = "auto"  # or path, virtual
     is_fips: bool = False
     is_dualstack: bool = False
+    request_payer: str = ""  # "requester": whoever asks agrees to pay for it
 
 
 def read_aws_settings(
-    *, service: str, profile: str = "", region: str = "", endpoint_url: str = "", is_signed: bool = True
+    *,
+    service: str,
+    profile: str = "",
+    region: str = "",
+    endpoint_url: str = "",
+    is_signed: bool = True,
+    request_payer: str = "",
 ) -> AwsSettings:
     """The settings for ``service`` (``s3``) out of arguments, environment and, where there is one, the configuration.
 
@@ -74,8 +93,8 @@ def read_aws_settings(
     """
     environ = os.environ
     own = None if profile else _of_environment(environ)
-    is_asked = bool(profile or environ.get("AWS_PROFILE")) or _has_configuration(environ)
-    session = _open_session(profile) if is_asked or (is_signed and own is None) else None
+    is_asked = _has_configuration(environ, profile)
+    session = open_session(profile) if is_asked or (is_signed and own is None) else None
     written = _Configuration(session, service)
     credentials: CredentialSource | None = None
     if is_signed:
@@ -98,7 +117,17 @@ def read_aws_settings(
             or written.nested("use_dualstack_endpoint")
             or written.text("use_dualstack_endpoint")
         ),
+        request_payer=request_payer,
     )
+
+
+def configured_endpoint(service: str, profile: str = "") -> str:
+    """The URL that environment and configuration give for ``service``; "" for AWS's own.  Raises ``ConfigError``."""
+    session = open_session(profile) if _has_configuration(os.environ, profile) else None
+    url = _Configuration(session, service).endpoint_url(os.environ)
+    if url:
+        parse_endpoint(url)
+    return url
 
 
 def is_region(text: str) -> bool:
@@ -107,14 +136,18 @@ def is_region(text: str) -> bool:
 
 
 def parse_endpoint(url: str) -> Origin:
-    """The host of an endpoint's URL.  Raises ``ConfigError``."""
+    """The host of an endpoint's URL.  Raises ``ConfigError``, which shows no login that stands in it."""
+    shown = f"the endpoint URL {url.rpartition('@')[2]!r}"
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as error:
-        raise ConfigError(f"--endpoint-url {url}: {error}") from None
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query:
-        raise ConfigError(f"--endpoint-url {url}: write http://HOST[:PORT] or https://HOST[:PORT]")
+        raise ConfigError(f"{shown}: {error}") from None
+    if "@" in url:
+        raise ConfigError(f"{shown}: leave the login before it out: credentials are AWS's (AWS_ACCESS_KEY_ID ...)")
+    is_url = parts.scheme in ("http", "https") and parts.hostname and not parts.query and not _SPACE.search(url)
+    if not is_url or parts.hostname is None:
+        raise ConfigError(f"{shown}: write http://HOST[:PORT] or https://HOST[:PORT]")
     is_tls = parts.scheme == "https"
     return Origin(host=parts.hostname, port=port or (443 if is_tls else 80), is_tls=is_tls)
 
@@ -156,7 +189,7 @@ class AskedCredentials:
         with self._lock:
             if self._known == expired:
                 try:
-                    self._source = _find_credentials(_open_session(self._profile))
+                    self._source = _find_credentials(open_session(self._profile))
                 except ConfigError as error:
                     raise StoreError(str(error), retryable=True) from None
                 self._known = self._ask()
@@ -167,8 +200,10 @@ class AskedCredentials:
 
         try:
             frozen = self._source.get_frozen_credentials()
-        except (BotoCoreError, ClientError) as error:
-            raise StoreError(f"the AWS credentials cannot be renewed: {error}", retryable=True) from None
+        except (BotoCoreError, ClientError, OSError) as error:
+            raise StoreError(_no_credentials(error), retryable=True) from None
+        except EOFError:
+            raise StoreError(NO_MFA_CODE, retryable=True) from None
         self._asked = time.monotonic()
         return AwsCredentials(
             access_key_id=frozen.access_key, secret_access_key=frozen.secret_key, session_token=frozen.token or ""
@@ -223,25 +258,40 @@ def _of_environment(environ: Mapping[str, str]) -> AwsCredentials | None:
     access_key_id, secret = environ.get("AWS_ACCESS_KEY_ID"), environ.get("AWS_SECRET_ACCESS_KEY")
     if not access_key_id or not secret:
         return None
-    token = environ.get("AWS_SESSION_TOKEN", "")
+    token = environ.get("AWS_SECURITY_TOKEN") or environ.get("AWS_SESSION_TOKEN", "")
     return AwsCredentials(access_key_id=access_key_id, secret_access_key=secret, session_token=token)
 
 
-def _has_configuration(environ: Mapping[str, str]) -> bool:
-    path = environ.get("AWS_CONFIG_FILE") or (f"{environ['HOME']}/.aws/config" if environ.get("HOME") else "")
-    return bool(path) and Path(path).is_file()
+def _has_configuration(environ: Mapping[str, str], profile: str) -> bool:
+    """Whether there may be settings besides the variables."""
+    path = os.path.expanduser(environ.get("AWS_CONFIG_FILE") or "~/.aws/config")  # noqa: PTH111  no home is no error
+    return bool(profile or environ.get("AWS_PROFILE")) or Path(path).is_file()
 
 
-def _open_session(profile: str) -> Any:
+def open_session(profile: str) -> Any:
+    """A session of botocore for ``profile`` ("": the environment's), with the AWS CLI's cache of roles' credentials.
+
+    A role that asks for an MFA code would ask again for each service, and AWS takes a code once.  Raises
+    ``ConfigError``.
+    """
     from botocore.exceptions import BotoCoreError  # noqa: PLC0415  only where the environment does not say all
     from botocore.session import Session  # noqa: PLC0415  the same
+    from botocore.utils import JSONFileCache  # noqa: PLC0415  the same
 
     try:
         session = Session(profile=profile or None)
         session.get_scoped_config()
+        providers = session.get_component("credential_provider")
+        for name in _CACHED:
+            providers.get_provider(name).cache = JSONFileCache(os.path.expanduser(_CLI_CACHE))  # noqa: PTH111  the same
     except BotoCoreError as error:
         raise ConfigError(str(error)) from None
     return session
+
+
+def _no_credentials(error: Exception) -> str:
+    is_login = type(error).__name__ in _LOGINS
+    return f"the AWS credentials cannot be had: {error}" + ("; log in again (`aws sso login`)" if is_login else "")
 
 
 def _find_credentials(session: Any) -> Any:
@@ -249,8 +299,10 @@ def _find_credentials(session: Any) -> Any:
 
     try:
         found = session.get_credentials()
-    except (BotoCoreError, ClientError) as error:
-        raise ConfigError(f"the AWS credentials cannot be had: {error}") from None
+    except (BotoCoreError, ClientError, OSError) as error:  # the last one: a token's file that is not there
+        raise ConfigError(_no_credentials(error)) from None
+    except EOFError:
+        raise ConfigError(NO_MFA_CODE) from None
     if found is None:
         raise ConfigError(
             "no AWS credentials were found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a profile "

@@ -1,9 +1,10 @@
 """A trail in a bucket of S3, or of anything that speaks S3.
 
 Rules: a bucket of another region says where it is, and is asked there from then on (``s3_hosts`` knows the host).
-Listings are asked for URL-encoded, so that any key comes through XML.  A listing must be what was asked for, in order
-and to an end: a server that repeats itself, leaves its order or breaks off is refused, for what it says cannot be
-relied on.  Folders may come in another order (SeaweedFS sorts them as files), but not twice.
+Listings are asked for URL-encoded, so that any key comes through XML; a space is ``+`` then, as S3 writes it.  A
+listing must be what was asked for, in order and to an end: a server that repeats itself, leaves its order or breaks
+off is refused, for what it says cannot be relied on.  Folders may come in another order (SeaweedFS sorts them as
+files), but not twice.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from typing import Final, TypeVar
-from urllib.parse import unquote
+from urllib.parse import unquote_plus
 from xml.parsers import expat
 
 from opentrail.core.errors import NoSuchObject, StoreError
@@ -20,7 +21,14 @@ from opentrail.verification.aws_faults import AwsFault
 from opentrail.verification.http_connection import HttpAnswer
 from opentrail.verification.s3_hosts import bucket_place, is_bucket_name
 from opentrail.verification.s3_settings import AwsSettings, is_region
-from opentrail.verification.source import ObjectTooLarge, OnKey, SourceObject, ignore_key, user_metadata
+from opentrail.verification.source import (
+    ObjectTooLarge,
+    OnKey,
+    SourceObject,
+    UnreliableListing,
+    ignore_key,
+    user_metadata,
+)
 
 _READS_AT_ONCE: Final = 72  # at most, in a process: two of them make 7,000 reads a second of 20 ms each
 _MOST_LISTING_BYTES: Final = 16 * 1024 * 1024  # a page of 1,000 keys of 1,024 bytes, each byte escaped
@@ -29,7 +37,7 @@ _MOST_EMPTY_PAGES: Final = 1000  # in a row: a bucket may have as many deleted v
 _MOST_FOLDERS: Final = 250_000  # in one folder: they are held in memory
 _LARGE_BYTES: Final = 1024 * 1024  # of those read whole, so few are read at once
 _LARGE_AT_ONCE: Final = 4
-_TO_LIST: Final = "s3:ListBucket on the bucket"
+_TO_LIST: Final = "s3:ListBucket on the bucket (and --request-payer, where the requester pays)"
 _TO_READ: Final = "s3:GetObject (and kms:Decrypt, where a KMS key encrypts it)"
 
 T = TypeVar("T")
@@ -182,7 +190,7 @@ class S3Source:
         return names
 
     def _refused(self, why: str) -> StoreError:
-        return StoreError(f"{self.name}: the server's listing cannot be relied on: {why}", retryable=False)
+        return UnreliableListing(f"{self.name}: the server's listing cannot be relied on: {why}")
 
 
 def _as_bytes(name: str) -> bytes:
@@ -229,8 +237,8 @@ class _Page:
         if self.is_truncated:
             self.token = self._fields.get("ListBucketResult/NextContinuationToken", "")
         if self._fields.get("ListBucketResult/EncodingType") == "url":
-            self.keys = [unquote(key, errors="surrogateescape") for key in self.keys]
-            self.folders = [unquote(folder, errors="surrogateescape") for folder in self.folders]
+            self.keys = [unquote_plus(key, errors="surrogateescape") for key in self.keys]
+            self.folders = [unquote_plus(folder, errors="surrogateescape") for folder in self.folders]
 
     def _start(self, name: str, _attributes: dict[str, str]) -> None:
         self._path.append(name)

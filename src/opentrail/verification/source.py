@@ -35,6 +35,13 @@ class ObjectTooLarge(StoreError):  # noqa: N818  as NoSuchObject: a fact about t
         self.key = key
 
 
+class UnreliableListing(StoreError):  # noqa: N818  as NoSuchObject: a fact about the source
+    """A listing is not what was asked for: nothing that the source lists can be relied on."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, retryable=False)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceObject:
     """An object, read whole."""

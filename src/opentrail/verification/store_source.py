@@ -15,7 +15,14 @@ from typing import Final, Protocol, runtime_checkable
 from opentrail.core.digests import SIGNATURE, SIGNATURE_ALGORITHM, SIGNATURE_ALGORITHM_NAME
 from opentrail.core.errors import NoSuchObject, StoreError
 from opentrail.stores.base import ObjectStore, StoredObject, UnusableKey
-from opentrail.verification.source import ObjectTooLarge, OnKey, SourceObject, ignore_key, user_metadata
+from opentrail.verification.source import (
+    ObjectTooLarge,
+    OnKey,
+    SourceObject,
+    UnreliableListing,
+    ignore_key,
+    user_metadata,
+)
 
 _FORBIDDEN: Final = "PermissionDeniedError"  # obstore's, by its name: whoever has another store need not import it
 _ARCHIVED: Final = "BlobArchived"  # Azure's code; Google has no archive that must be waited for
@@ -67,7 +74,7 @@ class StoreSource:
             encoded = info.key.encode("utf-8", "surrogateescape")
             if encoded <= last:
                 why = f"{info.key!r} is out of order, or there twice"
-                raise StoreError(f"{self.name}: the server's listing cannot be relied on: {why}", retryable=False)
+                raise UnreliableListing(f"{self.name}: the server's listing cannot be relied on: {why}")
             last = encoded
             yield info.key
 

@@ -14,16 +14,24 @@ another way: they are no concern of a trail's.  Memory: the first ``MOST`` of a 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Final
 
+from opentrail.core.errors import StoreError
 from opentrail.core.findings import Finding, FindingCode, counted, found
 from opentrail.core.layout import DIGEST_FOLDER
 from opentrail.core.log_folder import is_read_by_others
+from opentrail.verification.refusals import is_of_one_folder, unread_folder
 from opentrail.verification.source import TrailSource
 
+OnStray = Callable[[Finding], None]
+
 MOST: Final = 1000  # of one ``Strays``, and objects looked at in a folder
+
+
+def ignore_stray(_finding: Finding) -> None:
+    """Nobody wants to know."""
 
 
 class Strays:
@@ -31,6 +39,7 @@ class Strays:
 
     def __init__(self) -> None:
         self._names: list[str] = []  # keys, and folders with their last slash
+        self._unread: list[Finding] = []
         self._further = 0
         self._first_further = ""
 
@@ -48,8 +57,13 @@ class Strays:
         """``folder`` lies where CloudTrail has folders, and is none of them."""
         self._add(folder)
 
+    def add_unread(self, refusal: Finding) -> None:
+        """``refusal`` says of one of the folders that it cannot be listed."""
+        self._unread.append(refusal)
+
     def findings(self, source: TrailSource) -> Iterator[Finding]:
         """What is to be said; folders are looked into now.  Raises ``StoreError``."""
+        yield from self._unread
         for name in self._names:
             yield from _look_into(source, name) if name.endswith("/") else _judge(name)
         if self._further:
@@ -79,6 +93,15 @@ def _is_among_digests(name: str) -> bool:
 
 
 def _look_into(source: TrailSource, folder: str) -> Iterator[Finding]:
+    try:
+        yield from _judge_folder(source, folder)
+    except StoreError as error:
+        if not is_of_one_folder(error):
+            raise
+        yield unread_folder(folder, error)
+
+
+def _judge_folder(source: TrailSource, folder: str) -> Iterator[Finding]:
     looked_at = 0
     is_held = False
     for key in islice(source.list_keys(folder), MOST):

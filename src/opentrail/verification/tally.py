@@ -36,6 +36,8 @@ from opentrail.verification.result import ChainSummary, Span
 
 MOST_KEPT: Final = 20_000  # findings of a chain, for a checkpoint; a chain with more is begun anew
 
+_NOT_READ: Final = frozenset({FindingCode.DIGEST_MISSING, FindingCode.DIGEST_UNREACHABLE})
+
 OnFinding = Callable[[TrailFolder | None, Finding], None]  # None: it is of no chain
 
 
@@ -86,7 +88,7 @@ class ChainTally:
         self._codes: Counter[FindingCode] = Counter()
         self._objects = objects
         self._digests = DigestVerdicts(partial(objects.tell, trail, ObjectKind.DIGEST))
-        self._digests_gone = 0  # were listed, and could not be read
+        self._digests_not_read = 0  # were listed, and are gone or refused
         self._files: Counter[ObjectVerdict] = Counter()  # those that are not valid
         self._start: datetime | None = None
         self._end: datetime | None = None
@@ -101,8 +103,8 @@ class ChainTally:
     def add_reading(self, reading: DigestReading) -> None:
         """A digest was read."""
         self.digests_done += 1
-        if any(finding.code is FindingCode.DIGEST_MISSING for finding in reading.findings):
-            self._digests_gone += 1
+        if any(finding.code in _NOT_READ for finding in reading.findings):
+            self._digests_not_read += 1
         elif reading.digest is not None and not reading.findings and not reading.key.backfill:
             start, end = reading.digest.start_time, reading.digest.end_time
             self._start = start if self._start is None else min(self._start, start)
@@ -194,7 +196,7 @@ class ChainTally:
         return ChainSummary(
             trail=self.trail,
             bucket=self._bucket,
-            digests=self._digests.counts(self.digests_done - self._digests_gone),
+            digests=self._digests.counts(self.digests_done - self._digests_not_read),
             log_files=counted_verdicts(self._log_files, self._files.elements()),
             log_bytes=self.log_bytes,
             covered=Span(start=self._start, end=self._end) if self._start and self._end else None,
