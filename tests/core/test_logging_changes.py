@@ -20,8 +20,9 @@ from opentrail.core.findings import Finding, FindingCode
 from opentrail.core.layout import Folder, LogKey, TrailFolder, digest_prefix, format_log_key
 from opentrail.core.log_folder import Hole
 from opentrail.core.logfiles import encode_log_file
-from opentrail.core.logging_changes import ChangeReader, ChangeSearch, LoggingHistory, find_changes
+from opentrail.core.logging_changes import LoggingHistory
 from opentrail.core.object_checks import read_changes, read_log_file
+from opentrail.core.trail_changes import ChangeReader, ChangeSearch, find_changes
 from opentrail.keys.base import Signer
 from opentrail.keys.rsa_files import RsaKeyFiles
 from opentrail.stores.memory import MemoryStore
@@ -102,7 +103,7 @@ def test_a_member_account_is_explained_by_the_records_of_the_organization() -> N
         ({"requestParameters": {"name": TRAIL_ARN.replace(REGION, "us-east-1")}}, START),
         ({"eventName": "UpdateTrail", "requestParameters": {"name": TRAIL_ARN, "snsTopicName": "t"}}, START),
         ({"eventSource": "s3.amazonaws.com"}, START),
-        ({}, START - 3 * HOUR),  # and logging was on again since
+        ({"eventName": ["StopLogging"]}, START),
         ({}, START + 4 * HOUR),
         ({"eventTime": "some day"}, START),
         ({"eventTime": "0001-01-01T00:00:00+23:00"}, START),
@@ -112,6 +113,23 @@ def test_a_member_account_is_explained_by_the_records_of_the_organization() -> N
 )
 def test_another_call_explains_nothing(changes: dict[str, Any], at: datetime) -> None:
     assert FindingCode.GAP_UNEXPLAINED in _codes(_told([stop_record(at, **changes)]))
+
+
+@pytest.mark.parametrize(
+    ("since", "expected"),
+    [
+        (START - 3 * HOUR, FindingCode.GAP_UNEXPLAINED),  # a digest is no longer than that, and so began after it
+        (START - HOUR / 2, FindingCode.LOGGING_STOPPED),
+        (None, FindingCode.LOGGING_STOPPED),
+    ],
+)
+def test_a_call_after_which_logging_was_started_again_explains_no_end_long_after(
+    since: datetime | None, expected: FindingCode
+) -> None:
+    """While nobody has started it, a chain may go on: it does where the server was down."""
+    stop = stop_record(START - 4 * HOUR, eventID="stop")
+    start = stop_record(since or START + HOUR, eventName="StartLogging", eventID="start")
+    assert expected in _codes(_told([stop, start]))
 
 
 @pytest.mark.parametrize(
@@ -197,6 +215,27 @@ def test_nested_and_bottomless_records_are_passed_over() -> None:
     assert (
         find_changes("log", json.dumps({"Records": [], "a": ["StopLogging cloudtrail.amazonaws.com"]}).encode()) == ()
     )
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        b'{"n":' + b"9" * 5000 + b"}",
+        b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+        b'{"a":' + b'{"b":' * 50_000 + b'"}]\\\\\\"{"' + b"}" * 50_000 + b"}",
+        b'{"a":"' + b"{x" * 2_600_000 + b'"}',
+        b'{"a":"' + b'\\"' * 2_600_000 + b'","b":{"StopLogging":"cloudtrail.amazonaws.com"}}',
+    ],
+    ids=["long number", "deep lists", "deep objects", "long text", "long text of escapes"],
+)
+@pytest.mark.parametrize("piece", [1009, 100_000, 10_000_000])
+def test_a_record_that_cannot_be_read_hides_none_behind_it(record: bytes, piece: int) -> None:
+    content = _content(record, stop_record(START))
+    reader = ChangeReader(LOG)
+    size = max(piece, len(content) // 100)
+    for at in range(0, len(content), size):
+        reader.feed(content[at : at + size])
+    assert [change.event_name for change in reader.changes] == ["StopLogging"]
 
 
 def _padded(*records: bytes, megabytes: int) -> bytes:

@@ -6,28 +6,42 @@ import hashlib
 import io
 import json
 import shutil
+import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from html import unescape
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
 from opentrail.cli.main import main
+from opentrail.core.errors import StoreError
+from opentrail.core.layout import DigestKey, digest_prefix, format_digest_key, log_prefix
 from opentrail.core.public_keys import encode_public_keys
 from opentrail.keys.rsa_files import RsaKeyFiles
-from opentrail.testing.trail_generator import GeneratedTrail, LocalFolder, TrailPlan, generate_trail
+from opentrail.testing.trail_generator import GeneratedChain, GeneratedTrail, LocalFolder, TrailPlan, generate_trail
 from opentrail.verification.bundle import (
+    GONE,
+    HARMLESS,
     MANIFEST,
+    MAX_LEFT_OUT_BYTES,
     OBJECTS,
     PUBLIC_KEYS,
     encode_entry,
+    encode_left_out,
     encode_line,
     metadata_name,
     place_of,
 )
+from opentrail.verification.folder_source import FolderSource
+from opentrail.verification.packing import Packing, PackingState, pack
+from opentrail.verification.request import VerifyRequest
+from opentrail.verification.source import OnKey, SourceObject, TrailSource, ignore_key
 from opentrail.verification.stored_zip import StoredZipWriter
+from opentrail.verification.wrapped_source import WrappedSource
 
 PLAN = TrailPlan(hours=12, files_per_hour=2, records_per_file=2)
 SPAN = ("--start", "2024-05-06T02:00:00Z", "--end", "2024-05-06T08:00:00Z")
@@ -217,34 +231,270 @@ def test_a_time_that_the_bundle_does_not_hold_accuses_nobody(
     assert not said.out
 
 
-def test_what_lies_in_the_folders_of_days_and_is_not_taken_in_is_told(
-    trail: GeneratedTrail, room: Path, tmp_path: Path, verify: Verify, capsys: pytest.CaptureFixture[str]
-) -> None:
+def _told(findings: list[Header]) -> set[tuple[str, str]]:
+    """Codes and keys, of those that are no mere facts."""
+    return {(each["code"], each["key"]) for each in findings if each["type"] == "finding" and each["concern"] != "note"}
+
+
+class Copied(NamedTuple):
+    """A copy of the trail's bucket, the public keys, and where its bundle is to lie."""
+
+    bucket: Path
+    keys: Path
+    case: Path
+    chain: GeneratedChain
+
+    def pack(self) -> int:
+        return _pack(self.bucket, self.keys, self.case)
+
+    def plant(self, key: str) -> None:
+        path = self.bucket / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"as it is" if key.endswith("README.txt") else b"{}")
+
+    def hide(self, folder: str) -> None:
+        """Put a link in the place of ``folder``: it cannot be listed."""
+        elsewhere = self.case.parent / "elsewhere"
+        shutil.move(self.bucket / folder, elsewhere)
+        (self.bucket / folder).symlink_to(elsewhere)
+
+
+@pytest.fixture
+def copied(trail: GeneratedTrail, room: Path, tmp_path: Path) -> Copied:
     shutil.copytree(room / "bucket", tmp_path / "bucket")
-    chain = trail.chains[0]
+    return Copied(tmp_path / "bucket", room / "keys.json", tmp_path / "case.zip", trail.chains[0])
+
+
+def test_what_lies_in_the_folders_of_days_and_is_not_taken_in_is_told(
+    copied: Copied, verify: Verify, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chain = copied.chain
     day = chain.log_files[chain.digests[4]][0].rpartition("/")[0]
     digests = chain.digests[4].rpartition("/")[0]
-    planted = {f"{day}/more.json", f"{day.rpartition('/')[0]}/more.json.gz", f"{digests}/more.json.gz"}
+    planted = {f"{day}/_more", f"{day.rpartition('/')[0]}/more.json.gz", f"{digests}/more.json.gz"}
     for key in planted:
-        (tmp_path / "bucket" / key).write_bytes(b"{}")
-    assert _pack(tmp_path / "bucket", room / "keys.json", tmp_path / "case.zip") == 0
+        copied.plant(key)
+    code, _, findings = verify(str(copied.bucket), *SPAN, "--public-keys", str(copied.keys))
+    assert copied.pack() == code == 1
     assert "and 2 more objects" in " ".join(capsys.readouterr().out.split())
-    with zipfile.ZipFile(tmp_path / "case.zip") as archive:
+    with zipfile.ZipFile(copied.case) as archive:
         lines = [json.loads(line) for line in archive.read(MANIFEST).splitlines()]
         assert {line["leftOut"] for line in lines if "leftOut" in line} == planted
         assert planted & {name.removeprefix(OBJECTS) for name in archive.namelist()} == set()
-    _, result, _ = verify(str(tmp_path / "case.zip"))
+    code, result, of_bundle = verify(str(copied.case))
+    assert code == 1
+    assert _told(of_bundle) == _told(findings), "the bundle is accused of what its source is accused of"
     (said,) = [each for each in result["reservations"] if each.startswith("not in the bundle, or not whole")]
     assert any(key in said for key in planted)
     assert "and 2 more objects" in said
 
 
-def test_no_bundle_is_made_without_a_folder_that_cannot_be_listed(
-    trail: GeneratedTrail, room: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+_STRAYS = {
+    "an object beside the accounts": ("AWSLogs/more.json.gz",),
+    "an object that is read by nobody": ("AWSLogs/_SUCCESS",),
+    "a folder with a log file in it": ("AWSLogs/more/deep/more.json.gz", "AWSLogs/more/a.txt"),
+    "a folder with something in it": ("AWSLogs/{account}/CloudTrail/NOWHERE/_notes",),
+    "a folder with much in it": tuple(f"AWSLogs/{{account}}/CloudTrail/NOWHERE/_{number}" for number in range(1001)),
+    "a text in a day": ("AWSLogs/{account}/CloudTrail/{region}/2024/05/06/README.txt",),
+    "records in a day": ("AWSLogs/{account}/CloudTrail/{region}/2024/05/06/evil",),
+    "a text above the days": ("AWSLogs/{account}/CloudTrail/{region}/README.txt",),
+    "records above the days": ("AWSLogs/{account}/CloudTrail/{region}/evil.txt",),
+    "something among the digests": ("AWSLogs/{account}/CloudTrail-Digest/{region}/2024/05/06/evil.json.gz",),
+    "a day that is none": ("AWSLogs/{account}/CloudTrail/{region}/2024/13/more.json.gz",),
+    "more than are told one by one": tuple(f"AWSLogs/{number}.json.gz" for number in range(1002)),
+}
+
+
+@pytest.mark.parametrize("name", _STRAYS)
+def test_a_bundle_is_no_better_than_its_source_for_what_is_not_taken_in(
+    name: str, copied: Copied, verify: Verify
 ) -> None:
-    shutil.copytree(room / "bucket", tmp_path / "bucket")
-    account = trail.chains[0].trail.folder.account_id
-    (tmp_path / "bucket" / "AWSLogs" / ("9" * 12)).symlink_to(tmp_path / "bucket" / "AWSLogs" / account)
-    assert _pack(tmp_path / "bucket", room / "keys.json", tmp_path / "case.zip") == 2
-    assert f"AWSLogs/{'9' * 12}/: cannot be listed" in capsys.readouterr().err
-    assert not (tmp_path / "case.zip").exists()
+    folder = copied.chain.trail.folder
+    for key in _STRAYS[name]:
+        copied.plant(key.format(account=folder.account_id, region=folder.region))
+    expected, _, findings = verify(str(copied.bucket), *SPAN, "--public-keys", str(copied.keys))
+    code = copied.pack()
+    again, result, of_bundle = verify(str(copied.case))
+    assert code == again
+    assert bool(code) == bool(expected)
+    is_told = any(each["severity"] != "info" for each in findings)
+    assert any("not in the bundle" in said for said in result["reservations"]) == is_told
+    if code == 1:
+        assert _told(of_bundle) == _told(findings)
+
+
+def test_what_cannot_be_listed_is_not_in_the_bundle_and_the_rest_is(
+    copied: Copied, verify: Verify, capsys: pytest.CaptureFixture[str]
+) -> None:
+    account = copied.chain.trail.folder.account_id
+    (copied.bucket / "AWSLogs" / ("9" * 12)).symlink_to(copied.bucket / "AWSLogs" / account)
+    assert copied.pack() == 2
+    assert "what it holds is not checked" in capsys.readouterr().out
+    code, result, findings = verify(str(copied.case))
+    assert (code, result["verdict"]) == (2, "not-checked")
+    assert _told(findings) == {("folder-unreachable", f"AWSLogs/{'9' * 12}/")}
+    assert "whoever packed the bundle" in findings[0]["message"]
+    (chain,) = result["chains"]
+    assert (chain["verdict"], chain["logFiles"]["valid"]) == ("valid", chain["logFiles"]["total"])
+    assert any("cannot be listed" in said for said in result["reservations"])
+
+
+@pytest.mark.parametrize("of", ["digests", "logs"])
+@pytest.mark.parametrize("day", ["2024/05/06", "2024/05/07", "2024/05/08"])
+def test_a_day_that_cannot_be_listed_is_left_out_of_the_bundle_alone(
+    day: str, of: str, tmp_path: Path, verify: Verify
+) -> None:
+    plan = TrailPlan(hours=72, files_per_hour=1, records_per_file=1)
+    trail = generate_trail(plan, LocalFolder(tmp_path / "bucket"), RsaKeyFiles(tmp_path / "keys"))
+    (tmp_path / "keys.json").write_bytes(encode_public_keys(trail.all_public_keys()))
+    copied = Copied(tmp_path / "bucket", tmp_path / "keys.json", tmp_path / "case.zip", trail.chains[0])
+    prefix = (digest_prefix if of == "digests" else log_prefix)(copied.chain.trail.folder)
+    copied.hide(f"{prefix}{day}")
+    words = ["--start", "2024-05-06T05:00:00Z", "--end", "2024-05-08T12:00:00Z", "--public-keys", str(copied.keys)]
+    expected, _, at_source = verify(str(copied.bucket), *words)
+    code = main(["evidence", str(copied.bucket), *words, "--jobs", "1", "-o", str(copied.case)])
+    again, _, findings = verify(str(copied.case))
+    assert code == again == expected == 2, (at_source, findings)
+    assert ("folder-unreachable", f"{prefix}{day}/") in _told(findings) & _told(at_source)
+    assert {code for code, _ in _told(findings)} == {code for code, _ in _told(at_source)}
+    assert not [each for each in findings if each["severity"] == "error"], "nobody is accused for it"
+
+
+@pytest.mark.parametrize("can_read", [True, False])
+def test_log_files_of_a_day_that_cannot_be_listed_are_packed_by_their_names(
+    can_read: bool, trail: GeneratedTrail, room: Path, tmp_path: Path, verify: Verify
+) -> None:
+    chain = trail.chains[0]
+    day = chain.log_files[chain.digests[4]][0].rpartition("/")[0] + "/"
+    source = _ListsNot(FolderSource(str(room / "bucket")), day, can_read=can_read)
+    packing = Packing(
+        source=source,
+        request=VerifyRequest(start=trail.start, end=trail.start + timedelta(hours=6), original_bucket=PLAN.bucket),
+        public_keys=trail.all_public_keys(),
+        keys_origin="a test",
+        name="case.zip",
+        version="1.2.3",
+        made_at=datetime.now(UTC),
+        clock=time.monotonic,
+    )
+    with (tmp_path / "case.zip").open("w+b") as file:
+        result = pack(packing, file, file.name, PackingState())
+    code, told, findings = verify(str(tmp_path / "case.zip"))
+    assert code == result.exit_code == 2, findings
+    counts = told["chains"][0]["logFiles"]
+    assert counts["valid" if can_read else "unchecked"] == counts["total"] > 10
+    assert (
+        {"folder-unreachable"}
+        <= {code for code, _ in _told(findings)}
+        <= {
+            "folder-unreachable",
+            "log-file-unreachable",
+        }
+    )
+
+
+class _ListsNot(WrappedSource):
+    """Lists all but ``folder``; what lies there can be read, or not."""
+
+    def __init__(self, source: TrailSource, folder: str, *, can_read: bool) -> None:
+        super().__init__(source)
+        self._folder = folder
+        self._can_read = can_read
+
+    def list_keys(self, prefix: str, *, start_after: str = "") -> Iterator[str]:
+        for key in self._source.list_keys(prefix, start_after=start_after):
+            if key.startswith(self._folder):
+                raise StoreError("AccessDenied", retryable=False)
+            yield key
+
+    def list_folders(self, prefix: str, *, beside: OnKey = ignore_key) -> list[str]:
+        if prefix.startswith(self._folder):
+            raise StoreError("AccessDenied", retryable=False)
+        return self._source.list_folders(prefix, beside=beside)
+
+    def read_chunks(self, key: str) -> Iterator[bytes]:
+        return self._source.read_chunks(key)
+
+    def sibling(self, bucket: str) -> TrailSource | None:
+        return self._source.sibling(bucket)
+
+    def read(self, key: str, *, limit: int) -> SourceObject:
+        if key.startswith(self._folder) and not self._can_read:
+            raise StoreError("AccessDenied", retryable=False)
+        return self._source.read(key, limit=limit)
+
+
+def _left_out(*keys: str, why: str = "it cannot be read: AccessDenied") -> bytes:
+    return b"".join(encode_left_out(key, why) for key in keys)
+
+
+@pytest.mark.parametrize("which", ["log file", "digest", "day", "everything"])
+def test_what_a_forger_says_was_left_out_is_not_valid_and_nobody_is_accused_for_it(
+    which: str, members: Members, tmp_path: Path, verify: Verify
+) -> None:
+    """Whoever removes an object from a bundle can write such a line: it says that nothing is known, and no more."""
+    digests, logs = _objects(members, digests=True), _objects(members, digests=False)
+    keys = {"log file": logs[3:4], "digest": digests[3:4], "day": logs, "everything": [*logs, *digests[1:]]}[which]
+    said = [f"{keys[0].rpartition('/')[0]}/"] if which == "day" else keys
+    gone = {*(OBJECTS + key for key in keys), *map(metadata_name, keys)}
+    changed = {name: data for name, data in members.items() if name not in gone}
+    assert verify(_forge(changed, tmp_path / "without.zip"))[0] != 0
+    code, result, findings = verify(_forge(changed, tmp_path / "case.zip", more=_left_out(*said)))
+    assert not [each for each in findings if each["severity"] == "error"], findings
+    assert (code, result["verdict"]) == (2, "not-checked")
+    assert any(min(said) in each for each in result["reservations"])
+
+
+@pytest.mark.parametrize("which", [0, -1])
+def test_neighbours_that_were_left_out_are_said_to_be(
+    which: int, members: Members, tmp_path: Path, verify: Verify
+) -> None:
+    """They are outside of the time that the bundle tells of, but for what they say of it."""
+    key = _objects(members, digests=True)[which]
+    gone = {OBJECTS + key, metadata_name(key)}
+    changed = {name: data for name, data in members.items() if name not in gone}
+    _, result, findings = verify(_forge(changed, tmp_path / "case.zip", more=_left_out(key)))
+    assert not [each for each in findings if each["severity"] == "error"], findings
+    assert any(key in each for each in result["reservations"])
+
+
+@pytest.mark.parametrize("key", ["", "/", "x", "../x", "x/", "AWSLogs/" + "x" * 3000, "\ud800", "\udcff/a"])
+def test_whatever_is_said_to_be_left_out_hides_no_damage(
+    key: str, members: Members, tmp_path: Path, verify: Verify
+) -> None:
+    name = _objects(members, digests=False)[2]
+    path = _forge(members | {OBJECTS + name: b"forged"}, tmp_path / "case.zip", more=_left_out(key))
+    code, _, findings = verify(path)
+    assert code == 1
+    assert {each["key"] for each in findings if each["severity"] == "error"} >= {name}
+
+
+def test_more_than_anybody_would_look_at_is_not_left_out(members: Members, tmp_path: Path, verify: Verify) -> None:
+    lines = _left_out("x" * 15_000) * (MAX_LEFT_OUT_BYTES // 15_000)
+    assert verify(_forge(members, tmp_path / "case.zip", more=lines))[0] == 2
+
+
+@pytest.mark.parametrize("why", [GONE, HARMLESS, "it cannot be read"])
+@pytest.mark.parametrize("key", ["AWSLogs/{}/CloudTrail/eu-west-1/2001/01/01/x.json.gz", "AWSLogs/{}/", "x/"])
+def test_an_account_that_was_asked_for_is_not_there_because_somebody_says_so(
+    key: str, why: str, members: Members, tmp_path: Path, verify: Verify
+) -> None:
+    path = tmp_path / "case.zip"
+    line = _left_out(key.format("9" * 12), why=why)
+    code, _, _ = verify(_forge(members, path, lambda header: header["requested"].update(accountIds=["9" * 12]), line))
+    assert code in {1, 2}
+
+
+@pytest.mark.parametrize("hours", [-20, -5, 3, 30])
+def test_no_line_makes_a_planted_log_file_anybodys(
+    hours: int, trail: GeneratedTrail, members: Members, tmp_path: Path, verify: Verify
+) -> None:
+    """A digest of another trail, which is said to have been left out, would make it that trail's."""
+    log = _objects(members, digests=False)[3]
+    planted = f"{OBJECTS}{log.removesuffix('.json.gz')[:-3]}zzz.json.gz"
+    end = trail.start + timedelta(hours=2 + hours)
+    other = format_digest_key(DigestKey(trail=replace(trail.chains[0].trail, trail_name="other"), end_time=end))
+    forged = members | {planted: members[OBJECTS + log]}
+    assert verify(_forge(forged, tmp_path / "without.zip"))[0] == 1
+    code, _, _ = verify(_forge(forged, tmp_path / "case.zip", more=_left_out(other)))
+    assert code in {1, 2}

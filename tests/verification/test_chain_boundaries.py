@@ -18,6 +18,8 @@ from opentrail.stores.memory import MemoryStore
 from opentrail.testing.sample_trail import BUCKET, FOLDER, REGION, START, TRAIL, SampleTrail, sample_record, store_of
 from opentrail.testing.trail_writer import TrailWriter
 from opentrail.testing.verified_bucket import VerifiedBucket, verify_bucket
+from opentrail.verification.checkpoint import Checkpoint, FinishedChain, decode_checkpoint, encode_checkpoint
+from opentrail.verification.result import reservations, result_document
 
 HOUR = timedelta(hours=1)
 BEFORE = replace(TRAIL, folder=replace(FOLDER, prefix="before"))
@@ -77,10 +79,67 @@ def test_the_newest_digests_below_the_old_prefix_are_missed(moved: MovedTrail, c
     assert (old.digests.missing, old.digests.total, old.verdict.value) == (1, 5 - count, "incomplete")
 
 
+def test_an_old_prefix_that_was_removed_as_a_whole_is_missed(moved: MovedTrail) -> None:
+    """Its chain is not there to be found; the one that goes on names it."""
+    moved.remove(moved.digests[:4])
+    verified = moved.verify()
+    assert [(each.code, each.key) for each in verified.objections()] == [(FindingCode.DIGEST_MISSING, moved.digests[3])]
+    (chain,) = verified.result.chains
+    assert (chain.trail, chain.digests.missing, chain.verdict.value) == (TRAIL, 1, "incomplete")
+    assert verified.result.exit_code == 1
+    excerpt = moved.verify(is_excerpt=True).result
+    assert (excerpt.exit_code, len(list(reservations(excerpt)))) == (0, 1), "nobody says that a bundle holds it"
+
+
 def test_what_was_not_asked_for_is_not_missed(moved: MovedTrail) -> None:
     moved.remove(moved.digests[1:4])
     assert moved.verify(prefix="audit/").result.exit_code == 0
     assert FindingCode.DIGEST_MISSING not in moved.verify(start=START + 4.5 * HOUR).result.findings
+    moved.remove(moved.digests[:1])
+    assert moved.verify(prefix="audit/").result.exit_code == 0
+    assert FindingCode.DIGEST_MISSING not in moved.verify(start=START + 4.5 * HOUR).result.findings
+
+
+def test_where_a_chain_comes_from_is_told_unless_it_was_verified_or_is_not_of_the_time(moved: MovedTrail) -> None:
+    assert list(reservations(moved.verify().result)) == []
+    (told,) = reservations(moved.verify(prefix="audit/").result)
+    assert told == (
+        "not verified: digests of 1 chain, up to 2024-05-06T13:17:05Z, which were delivered to "
+        "s3://trail-bucket/before: verify that, too"
+    )
+    ended = parse_digest_key(moved.digests[3]).end_time
+    assert len(list(reservations(moved.verify(prefix="audit/", start=ended).result))) == 1
+    assert list(reservations(moved.verify(prefix="audit/", start=ended + timedelta(seconds=1)).result)) == []
+
+
+def test_a_bucket_that_was_changed_in_mid_trail_leaves_half_of_it_unverified(moved: MovedTrail) -> None:
+    """In several regions at once; it is told once, up to the latest, and by a run that was interrupted, too."""
+    store = MemoryStore()
+    away = replace(TRAIL, folder=replace(FOLDER, region="us-east-1"))
+    for trail, hours in ((TRAIL, 3), (away, 2)):
+        region = trail.folder.region
+        writer = TrailWriter(
+            MemoryStore(),
+            trail,
+            bucket="old-bucket",
+            signer=lambda end, region=region: moved.keys.signer(region, now=START, digest_end_time=end),  # type: ignore[misc]  # mypy: lambda's default
+            start=START,
+        )
+        for hour in range(6):
+            if hour == hours:
+                writer._store, writer.bucket = store, BUCKET
+            writer.put_digest(START + (hour + 1) * HOUR)
+    keys = [*moved.keys.list(REGION), *moved.keys.list("us-east-1")]
+    result = verify_bucket(store, keys, bucket=BUCKET).result
+    place = "which were delivered to s3://old-bucket/audit: verify that, too"
+    assert result.exit_code == 0
+    assert list(reservations(result)) == [f"not verified: digests of 2 chains, up to 2024-05-06T12:17:05Z, {place}"]
+    elsewhere = {chain["region"]: chain["elsewhere"] for chain in result_document(result)["chains"]}
+    assert [each["until"] for each in elsewhere[REGION]] == ["2024-05-06T12:17:05Z"]
+    assert [each["until"] for each in elsewhere["us-east-1"]] == ["2024-05-06T11:17:05Z"]
+    finished = {chain.trail: FinishedChain(summary=chain, findings=(), changes=()) for chain in result.chains}
+    checkpoint = Checkpoint(run="run", finished=finished)
+    assert decode_checkpoint(encode_checkpoint(checkpoint)) == checkpoint
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

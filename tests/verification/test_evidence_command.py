@@ -68,7 +68,7 @@ def test_what_lies_beside_the_trail_is_told_and_not_taken_in(words: list[str], t
     shutil.copytree(words[1], tmp_path / "bucket")
     planted = "AWSLogs/CloudTrail.json.gz"
     (tmp_path / "bucket" / planted).write_bytes(b"")
-    assert main([words[0], str(tmp_path / "bucket"), *words[2:]]) == 0
+    assert main([words[0], str(tmp_path / "bucket"), *words[2:]]) == 1, "as at the source"
     with zipfile.ZipFile(tmp_path / "case.zip") as archive:
         assert f"objects/{planted}" not in archive.namelist()
         assert any(json.loads(line).get("leftOut") == planted for line in archive.read("manifest.jsonl").splitlines())
@@ -213,6 +213,15 @@ def test_what_was_asked_for_and_is_not_there_is_found_in_the_bundle_too(
         report = archive.read("report.html").decode()
     assert "999999999999" in report
     assert "Asked for: account-id 111122223333" in report
+
+
+@pytest.mark.parametrize("region", PLAN.regions)
+def test_a_bundle_of_one_region_does_not_miss_the_others(
+    region: str, words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*words, "--region", region]) == 0
+    assert main(["verify", str(tmp_path / "case.zip"), "--jobs", "1"]) == 0
+    assert "home-region-absent" not in capsys.readouterr().out
 
 
 def _verdict_elsewhere(path: Path, home: Path) -> tuple[list[dict[str, object]], dict[str, object]]:

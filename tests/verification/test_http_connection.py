@@ -122,6 +122,10 @@ def test_who_never_comes_to_an_end_is_left(script: Script, text: str) -> None:
         OK + b"content-length: +5\r\n\r\nhello",
         OK + b"content-length: 1_0\r\n\r\nhello",
         OK + b"content-length: " + b"9" * 5000 + b"\r\n\r\nhello",
+        OK + b"content-length: 5\r\ncontent-length: 4\r\n\r\nhello",
+        OK + b"content-length: 4\r\nx: y\r\nContent-Length: 5\r\n\r\nhello",
+        OK + b"content-length: 5, 4\r\n\r\nhello",
+        OK + b"transfer-encoding: gzip\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
         OK + b"transfer-encoding: chunked\r\n\r\n0x5\r\nhello\r\n0\r\n\r\n",
         OK + b"transfer-encoding: chunked\r\n\r\n-5\r\nhello\r\n0\r\n\r\n",
         OK + b"transfer-encoding: chunked\r\n\r\n5\r\nhello!!\r\n0\r\n\r\n",
@@ -140,18 +144,28 @@ def test_what_the_rfc_does_not_know_is_refused(answer: bytes) -> None:
     "answer",
     [
         OK + b"content-length: 5\r\n\r\nhello",
+        OK + b"content-length: 5\r\nContent-Length: 5\r\n\r\nhello",
         b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n"
         + OK
         + b"content-length: 5\r\n\r\nhello",
         OK + b"transfer-encoding: chunked\r\n\r\n2;a=b\r\nhe\r\n3\r\nllo\r\n0\r\nx-trailer: y\r\n\r\n",
     ],
-    ids=["plain", "behind interim answers", "in chunks"],
+    ids=["plain", "a length twice", "behind interim answers", "in chunks"],
 )
 def test_a_whole_answer_is_read_and_the_connection_kept(answer: bytes) -> None:
     with serving(lambda connection: connection.sendall(answer)) as origin:
         connection = HttpConnection(origin, None, patience=PATIENCE)
         assert [fetch(connection), fetch(connection)] == [b"hello", b"hello"]
         assert connection.is_usable
+        connection.close()
+
+
+def test_a_field_that_comes_again_is_a_list() -> None:
+    """Whoever takes the last one only, sees another signature than AWS's own clients do."""
+    answer = OK + b"X-Amz-Meta-Signature: aa\r\nx-amz-meta-signature: bb\r\ncontent-length: 0\r\n\r\n"
+    with serving(lambda connection: connection.sendall(answer)) as origin:
+        connection = HttpConnection(origin, None, patience=PATIENCE)
+        assert connection.get("/", "").fields["x-amz-meta-signature"] == "aa, bb"
         connection.close()
 
 

@@ -98,6 +98,23 @@ def _forked_backfill(trail: SampleTrail) -> Case:
     return Case(objects=objects, ours=frozenset({(code, last), (code, text)}))
 
 
+def _late_backfill(trail: SampleTrail) -> Case:
+    """The log file came ten days late, and by then another key signed: its owner says so, and the metadata when."""
+    last = trail.backfills[-1]
+    made = trail.end + timedelta(days=10)
+    (key,) = trail.keys.list("us-east-1")
+    later = replace(key, validity_start=made - HOUR / 2, validity_end=made + 400 * timedelta(days=1))
+    digest = replace(_digest(trail.objects, last), public_key_fingerprint=key.fingerprint)
+    data, metadata = _object(sign_digest(digest, trail.stranger.sign), trail.objects[last][1])
+    metadata |= {"x-amz-meta-backfill-generation-timestamp": f"{made:%Y-%m-%dT%H:%M:%SZ}"}
+    return Case(
+        objects={**trail.objects, last: (data, metadata)},
+        ours=frozenset({(FindingCode.BACKFILL_DIGEST, last)}),
+        public_keys=(*trail.public_keys(), later),
+        says="backfill digest files valid",
+    )
+
+
 def _key_not_valid(trail: SampleTrail, *, start: datetime, accused: frozenset[str]) -> Case:
     """The second key ends an hour after its first digest, the digests go on."""
     first, second = trail.public_keys()
@@ -244,11 +261,13 @@ def _two_trails(trail: SampleTrail) -> Case:
 
 def _events(trail: SampleTrail) -> Case:
     written = _Written(trail)
+    older = written.writer.put_log_file(START, [sample_record(0)], name=False).key
     changed, _ = written.hour(stop_record(written.now, eventName="PutEventSelectors"), sample_record(1))
     twice, _ = written.hour(sample_record(1))
     strange, _ = written.hour(b"no JSON at all")
     told = {FindingCode.TRAIL_CHANGED: changed, FindingCode.EVENT_DUPLICATED: twice}
-    return written.case({**told, FindingCode.LOG_FILE_NOT_JSON: strange}, with_events=True)
+    told |= {FindingCode.LOG_FILE_NOT_JSON: strange, FindingCode.LOG_FILES_BEFORE_DIGESTS: older}
+    return written.case(told, with_events=True)
 
 
 def _cases(trail: SampleTrail) -> dict[str, Case]:
@@ -257,6 +276,7 @@ def _cases(trail: SampleTrail) -> dict[str, Case]:
         "times-contradict": _times_contradict(trail),
         "ends-before-it-begins": _ends_before_it_begins(trail),
         "forked-backfill": _forked_backfill(trail),
+        "late-backfill": _late_backfill(trail),
         "key-not-valid": _key_not_valid(trail, start=START, accused=frozenset({backfill})),
         "key-not-valid-in-all-the-range": _key_not_valid(
             trail, start=parse_digest_key(digests[0]).end_time, accused=frozenset({*digests})
@@ -297,6 +317,9 @@ ELSEWHERE = {  # codes of which neither these cases nor the tamper matrix have o
     FindingCode.BUNDLE_CONTRADICTS_MANIFEST,  # test_bundle.py: the judge cannot read a bundle
     FindingCode.DIGEST_UNREACHABLE,  # test_refused_objects.py: the judge ends there
     FindingCode.FOLDER_UNREACHABLE,  # the same: the judge reads no folder
+    FindingCode.FOLDERS_NOT_SEARCHED,  # test_hidden_trails.py: the same
+    FindingCode.HOME_REGION_ABSENT,  # test_hidden_trails.py: the judge looks into the home region for itself
+    FindingCode.EDGE_UNEXAMINED,  # test_view_edges.py: the judge reads nothing beyond the time
     FindingCode.TRAILS_TOO_MANY,  # test_crowded_folders.py: the judge is asked for one trail
 }
 

@@ -55,7 +55,7 @@ def _source(objects: Objects) -> StoreSource:
 
 
 def _with(trail: SampleTrail, *planted: str) -> Objects:
-    return {**trail.objects, **{key: (b"planted", {}) for key in planted}}
+    return {**trail.objects, **{key: (b"" if key.endswith("/") else b"planted", {}) for key in planted}}
 
 
 @pytest.mark.parametrize("asked", [{}, IN_TIME, {"start": IN_TIME["start"]}, {"end": IN_TIME["end"]}], ids=len)

@@ -383,10 +383,14 @@ def test_a_bundle_says_what_could_not_be_read(
     unread = trail.full_digest(2)
     server.forbidden = frozenset({unread})
     start = parse_digest_key(trail.digests[0]).end_time
-    span = ["--start", start.date().isoformat(), "--end", trail.end.date().isoformat()]
+    span = ["--start", start.date().isoformat(), "--end", f"{trail.end:%Y-%m-%dT%H:%M:%SZ}"]
     code = main(["evidence", *words, *span, "--public-keys", str(keys), "-o", "evidence.zip"])
-    assert code != 0
+    assert code == 2
     capsys.readouterr()
+    assert main(["verify", "evidence.zip", "--jobs", "1", "--json"]) == 2
+    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["key"] for line in told if line.get("code") == "digest-unreachable"] == [unread]
+    assert not [line for line in told if line.get("severity") == "error"], "nobody is accused for it"
     with zipfile.ZipFile("evidence.zip") as archive:
         lines = [json.loads(line) for line in archive.read("manifest.jsonl").splitlines()]
         report = archive.read("report.html").decode()

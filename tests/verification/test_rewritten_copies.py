@@ -297,7 +297,8 @@ def test_a_chain_start_at_the_very_end_of_the_digest_before_is_accused(keys: Rsa
     assert {chain.verdict.value for chain in result.chains[1:]} == {"valid"}
 
 
-def test_an_unproven_digest_vouches_for_no_log_file_of_a_proven_hour(keys: RsaKeyFiles) -> None:
+@pytest.mark.parametrize("is_long", [False, True])
+def test_an_unproven_digest_vouches_for_no_log_file_of_a_proven_hour(keys: RsaKeyFiles, is_long: bool) -> None:
     copy = _three_days(keys)
     newest = copy.digests[copy.trail()][-1]
     digest = decode_digest(copy.content(newest))
@@ -310,9 +311,12 @@ def test_an_unproven_digest_vouches_for_no_log_file_of_a_proven_hour(keys: RsaKe
         seed=3,
     )
     planted = writer.put_log_file(START + 2 * HOUR, [sample_record(7)])
-    copy.put(newest, encode_digest(replace(digest, log_files=(*digest.log_files, planted), start_time=START)))
+    start = START if is_long else digest.start_time
+    copy.put(newest, encode_digest(replace(digest, log_files=(*digest.log_files, planted), start_time=start)))
     result, found = copy.verify()
-    assert {(each.code, each.key) for each in _accused(found)} == {(FindingCode.LOG_FILE_NOT_NAMED, planted.key)}
+    expected = {(FindingCode.LOG_FILE_NOT_NAMED, planted.key)}
+    expected |= {(FindingCode.DIGEST_LINK_UNFOUNDED, newest)} if is_long else set()
+    assert {(each.code, each.key) for each in _accused(found)} == expected
     assert result.exit_code == 1
 
 

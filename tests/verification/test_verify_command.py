@@ -120,6 +120,8 @@ def test_json_is_a_line_for_each_finding_and_one_for_the_result(trail: SampleTra
         (("--resume-file", "/nowhere/x"), "--resume-file /nowhere/x: there is no folder"),
         (("--resume", "--resume-file", "/nowhere/x"), "--resume: /nowhere/x: No such file"),
         (("--report", "report.pdf"), "report.pdf"),
+        (("--jobs", "0"), "--jobs: a number of processes is expected, 1 to 9999, not '0'"),
+        (("--jobs", "10000"), "1 to 9999"),
         (("--quiet", "-v"), "--quiet and --verbose exclude each other"),
     ],
 )
@@ -155,6 +157,48 @@ def test_what_is_no_source_is_named(keys: Path, source: str, capsys: pytest.Capt
     path = str(keys.with_name(source))
     assert main(["verify", path, "--public-keys", str(keys)]) == 2
     assert f"opentrail verify: {path}: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        (
+            "arn:aws:cloudtrail:eu-west-1:111122223333:trail/main",
+            "s3://BUCKET[/PREFIX], with --trail-arn for that trail",
+        ),
+        ("arn:aws:s3:::my-trail-bucket/audit", "a bucket is s3://my-trail-bucket/audit"),
+        ("my-trail-bucket", "a bucket is s3://my-trail-bucket"),
+        ("my.trail.bucket/audit/", "a bucket is s3://my.trail.bucket/audit/"),
+    ],
+)
+def test_who_names_a_bucket_or_a_trail_in_another_way_is_told_how(
+    source: str, text: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["verify", source]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"opentrail verify: {source}: there is no such file or folder")
+    assert text in said
+
+
+@pytest.mark.parametrize("source", ["evidence.zip", "./my-trail-bucket", "My Trail", "", "-"])
+def test_what_can_be_no_bucket_is_not_called_one(
+    source: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["verify", source]) == 2
+    assert "s3://" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [("verify", "x", "--report-fil", "y"), ("evidence", "x", "-o", "y", "--verbose")])
+def test_an_option_that_is_none_is_answered_with_the_usage_of_the_command(
+    words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(words)
+    said = capsys.readouterr().err
+    assert said.startswith(f"usage: opentrail {words[0]} [-h]")
+    assert "unrecognized arguments: --" in said
 
 
 def test_what_is_checked_is_said_first_and_lines_are_short(trail: SampleTrail, lay: Lay, keys: Path) -> None:

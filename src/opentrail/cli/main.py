@@ -51,6 +51,7 @@ def build_parser(command: str | None = None) -> argparse.ArgumentParser:
         )
         if module is not None:
             module.add_arguments(sub)
+            sub.set_defaults(command_parser=sub)
     return parser
 
 
@@ -64,7 +65,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else list(argv)
     command = next((word for word in words if word in COMMANDS), "")
     parser = build_parser(command)
-    arguments = parser.parse_args(words)
+    arguments, unknown = parser.parse_known_args(words)
+    if unknown:  # the usage that helps is the command's own
+        getattr(arguments, "command_parser", parser).error(f"unrecognized arguments: {' '.join(unknown)}")
     if arguments.version:
         from importlib.metadata import version  # noqa: PLC0415  start-up time: only --version needs it
 

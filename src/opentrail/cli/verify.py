@@ -43,6 +43,7 @@ exit codes: 0 valid, 1 tampered or incomplete, 2 could not be checked, 130 inter
 """
 
 _LATE_KEYS: Final = timedelta(days=1)  # a digest is signed after the time that it tells of
+_KEYS_BEFORE: Final = timedelta(days=31)  # of the start of the time in view: the digest before it tells of its start
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -124,8 +125,6 @@ def open_named_source(text: str, options: dict[str, Any]) -> OpenedSource:
     with held_back():  # an interrupt amid the import of some extension modules crashes the process
         from opentrail.verification.opening import SourceOptions, open_source  # noqa: PLC0415  not for --help
 
-    if "://" not in text:
-        _check_path(text)
     try:
         return open_source(
             text,
@@ -141,15 +140,6 @@ def open_named_source(text: str, options: dict[str, Any]) -> OpenedSource:
     except FormatError as error:
         hint = "" if text.endswith(".zip") else "; a file must be an evidence bundle, a trail is a folder"
         raise ConfigError(f"{text}: {error}{hint}") from None
-
-
-def _check_path(text: str) -> None:
-    """Raises ``ConfigError``."""
-    if not os.path.lexists(text):
-        raise ConfigError(f"{text or 'SOURCE is empty'}: there is no such file or folder")
-    path = Path(text)
-    if path.exists() and not path.is_file() and not path.is_dir():
-        raise ConfigError(f"{text}: neither a folder nor a file; what a pipe or a device holds is to be copied first")
 
 
 def request_of(options: dict[str, Any], opened: OpenedSource) -> VerifyRequest:
@@ -175,6 +165,9 @@ def request_of(options: dict[str, Any], opened: OpenedSource) -> VerifyRequest:
         is_until_now=until == NOW,
         asked_at=bundle.header.made_at if bundle and not options["end"] else now,
         with_events=bool(options.get("events")),
+        is_excerpt=bundle is not None,
+        packed_accounts=frozenset(bundle.header.account_ids) if bundle else frozenset(),
+        packed_regions=frozenset(bundle.header.regions) if bundle else frozenset(),
         jobs=options.get("jobs") or _cores(),
     )
 
@@ -249,7 +242,7 @@ def _read_keys_file(name: str) -> Sequence[PublicKey]:
 def _ask_endpoint(
     endpoint: str, options: dict[str, Any], opened: OpenedSource, request: VerifyRequest
 ) -> tuple[Sequence[PublicKey], str]:
-    from opentrail.core.validation import WITNESS_WITHIN  # noqa: PLC0415  not for --help
+    from opentrail.core.digest_keys import LATEST_BACKFILL  # noqa: PLC0415  not for --help
     from opentrail.verification import public_keys_file as asked  # noqa: PLC0415  the same
     from opentrail.verification.discovery import find_folders  # noqa: PLC0415  the same
 
@@ -258,8 +251,8 @@ def _ask_endpoint(
         endpoint_url=endpoint,
         profile=options["profile"] or "",
         regions=tuple(sorted({folder.region for folder in find_folders(opened.source, request)})),
-        start=request.start or asked.FIRST_KEYS,
-        end=min(request.end + WITNESS_WITHIN, now) if request.end else now,
+        start=request.start - _KEYS_BEFORE if request.start else asked.FIRST_KEYS,
+        end=min(request.end + LATEST_BACKFILL, now) if request.end else now,
     )
     try:
         keys = asked.ask_public_keys(question, now=now, cache=asked.default_cache(os.environ))

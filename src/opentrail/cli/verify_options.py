@@ -73,7 +73,7 @@ def _parse_trail(text: str) -> tuple[str, str, str]:
 
 def _parse_jobs(text: str) -> int:
     if not re.fullmatch(r"[0-9]{1,4}", text) or int(text) < 1:
-        raise ValueError("a number of processes is expected, 1 or more")
+        raise ValueError("a number of processes is expected, 1 to 9999")
     return int(text)
 
 

@@ -88,6 +88,7 @@ class DigestChain:
         self.newest: DigestReading | None = None
         self.is_witnessed = False  # a digest behind the view has told what should lie before it
         self.starts_later = False  # than the time in view, says that digest
+        self.began_at: datetime | None = None  # when a chain starts before which there is nothing in view
         self.chains = 1  # one, and another after each stop
 
     def receive(self, reading: DigestReading) -> Iterator[Finding | Hole | ProvenDigest]:
@@ -171,6 +172,8 @@ class DigestChain:
         last_end = self.proven_end
         self.chains += last_end is not None
         start = format_time(first.start_time)
+        if last_end is None:
+            self.began_at = first.start_time
         if last_end is None or first.start_time <= last_end:  # it went on at once: there is no gap
             yield found(FindingCode.CHAIN_STARTED, key, f"a chain of digests starts at {start}", start=start)
             return
@@ -183,7 +186,7 @@ class DigestChain:
         ends = (each.key.end_time for each in damaged if not _is_out_of_place(each))
         ended = min(max([last_end, *ends, *([unread] if unread else [])]), first.start_time)
         if unread is None or unread < first.start_time:
-            yield Hole(start=ended, end=first.start_time, is_damage=False)
+            yield Hole(start=ended, end=first.start_time, is_damage=False, since=self.proven_start)
         end = format_time(last_end)
         message = (
             f"a chain of digests starts at {start}; the one before it ended at {end}: nothing is proven in between"
@@ -222,12 +225,19 @@ class DigestChain:
 
     @property
     def known_end(self) -> datetime | None:
-        """When the newest trusted digest so far ends, or one behind it that cannot be read; None without the first."""
-        last_end, unread = self.proven_end, self._scope.unread.until
-        if last_end is None:
+        """When the newest digest so far ends that nothing accuses, or one behind it that cannot be read; None: none."""
+        unread = self._scope.unread.until
+        ends = [self.proven_end] if self.proven_end is not None else []
+        ends += [each.key.end_time for each in self._doubtful if is_signature_lost(each)]
+        if not ends:
             return None
-        ends = [each.key.end_time for each in self._doubtful if is_unread(each)]
-        return max([last_end, *ends, *([unread] if unread is not None else [])])
+        ends += [each.key.end_time for each in self._doubtful if is_unread(each)]
+        return max([*ends, *([unread] if unread is not None else [])])
+
+    @property
+    def proven_start(self) -> datetime | None:
+        """When the newest trusted digest so far starts."""
+        return self._last.digest.start_time if self._last and self._last.digest else None
 
     @property
     def proven_end(self) -> datetime | None:
@@ -343,6 +353,11 @@ def _prove_backfill(text: str, digest: Digest) -> Iterator[Finding | ProvenDiges
 
 def _is_out_of_place(reading: DigestReading) -> bool:
     return any(each.code in _OUT_OF_PLACE for each in reading.findings)
+
+
+def is_signature_lost(reading: DigestReading) -> bool:
+    """Whether nothing speaks for ``reading``, and nothing against it."""
+    return any(each.code is FindingCode.DIGEST_SIGNATURE_LOST for each in reading.findings)
 
 
 def is_unread(reading: DigestReading) -> bool:

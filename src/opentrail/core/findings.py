@@ -59,9 +59,12 @@ class FindingCode(StrEnum):
     CHAIN_STARTED = "chain-started"
     CHAIN_ELSEWHERE = "chain-elsewhere"  # the chain comes from another bucket or prefix
     CHAIN_CUT_OFF = "chain-cut-off"  # the newest digests that should be there are not
+    EDGE_UNEXAMINED = "edge-unexamined"  # whether digests are missing where the time asked for starts, or ends
     SPAN_UNPROVEN = "span-unproven"  # for some time no digest can be trusted
     NO_DIGESTS = "no-digests"
     FOLDER_UNREACHABLE = "folder-unreachable"  # it is there, and cannot be listed
+    FOLDERS_NOT_SEARCHED = "folders-not-searched"  # for trails: there are too many, or none can lie there
+    HOME_REGION_ABSENT = "home-region-absent"  # no digest of the trail lies in the region that its others name
     TRAILS_TOO_MANY = "trails-too-many"  # digests of more than can deliver there: not all were read
     KEY_ROTATED = "key-rotated"  # from this digest on, another key signs
     BACKFILL_DIGEST = "backfill-digest"  # names log files that came too late for their hour's digest
@@ -80,6 +83,7 @@ class FindingCode(StrEnum):
     LOG_FILE_WITHOUT_DIGESTS = "log-file-without-digests"  # delivered while no digests were made
     LOG_FILE_UNPROVEN = "log-file-unproven"  # the digest that should name it is damaged or missing
     LOG_FILES_NOT_YET_NAMED = "log-files-not-yet-named"  # newer than the newest digest
+    LOG_FILES_BEFORE_DIGESTS = "log-files-before-digests"  # older than the first digest that was ever made
     LOG_FILE_NOT_JSON = "log-file-not-json"  # as delivered, and no log file for all that
     LOGGING_STOPPED = "logging-stopped"  # a record says who stopped logging, or the making of digests
     TRAIL_CHANGED = "trail-changed"  # a record says who changed what the trail logs
@@ -129,9 +133,12 @@ RULES: Final[Mapping[FindingCode, Rule]] = {
     FindingCode.CHAIN_STARTED: _FACT,
     FindingCode.CHAIN_ELSEWHERE: _FACT,
     FindingCode.CHAIN_CUT_OFF: _GONE,
+    FindingCode.EDGE_UNEXAMINED: _UNSEEN,
     FindingCode.SPAN_UNPROVEN: _FACT,  # whatever left it has been accused
     FindingCode.NO_DIGESTS: _UNVOUCHED,
     FindingCode.FOLDER_UNREACHABLE: _UNSEEN,
+    FindingCode.FOLDERS_NOT_SEARCHED: _UNSEEN,
+    FindingCode.HOME_REGION_ABSENT: _UNSEEN,
     FindingCode.TRAILS_TOO_MANY: _UNVOUCHED,
     FindingCode.KEY_ROTATED: _FACT,
     FindingCode.BACKFILL_DIGEST: _FACT,
@@ -150,6 +157,7 @@ RULES: Final[Mapping[FindingCode, Rule]] = {
     FindingCode.LOG_FILE_WITHOUT_DIGESTS: _FACT,
     FindingCode.LOG_FILE_UNPROVEN: _FACT,
     FindingCode.LOG_FILES_NOT_YET_NAMED: _FACT,
+    FindingCode.LOG_FILES_BEFORE_DIGESTS: _FACT,
     FindingCode.LOG_FILE_NOT_JSON: _LOOK,
     FindingCode.LOGGING_STOPPED: _LOOK,
     FindingCode.TRAIL_CHANGED: _FACT,

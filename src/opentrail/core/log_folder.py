@@ -6,6 +6,10 @@ one that no digest has named for ``LATEST_NAMING`` is reported and forgotten, an
 oldest are.  (So in a folder with that many files in no digest, one that a digest names weeks late is reported for it.)
 Log files of other trails are counted, not told one by one; ``unnamed`` is for ``core.shared_folders``.
 
+A log file behind the newest digest waits for the next one, which comes within two hours: of a bucket, or of the copy
+that somebody made of it then (``_COPYING``: it may have taken long, and digests are copied first).  What is newer
+than that was delivered while no digests were made, which the caller has to explain; what has not come yet is planted.
+
 Other programs do not ask for CloudTrail's names: Athena, pandas and ``zcat *.gz`` read whatever lies in the folder.  So
 what ends like a log file is one that no digest names, however it is called; anything else is merely unexpected.
 """
@@ -28,6 +32,8 @@ MOST_WAITING: Final = 100_000  # listed and not yet named: anybody may put objec
 MOST_ODD: Final = 1000  # of those, listed or named, that are not named as CloudTrail names them
 _READ_BY_OTHERS: Final = (".gz", ".json")  # ends of names
 _MOST_AHEAD: Final = 4096  # named and not yet listed, before those are sorted out that will never be
+NEXT_DIGEST: Final = timedelta(hours=2)  # a digest covers an hour, and may be late
+_COPYING: Final = timedelta(days=1)
 _SECOND: Final = timedelta(seconds=1)
 _MINUTE: Final = timedelta(minutes=1)  # a name holds the minute of delivery: the file is of some second in it
 
@@ -39,17 +45,51 @@ class Hole:
     start: datetime
     end: datetime
     is_damage: bool  # a digest is damaged or missing; otherwise none was made, logging or validation being off
+    since: datetime | None = None  # the last trusted digest before it starts then; None: it is not known
+
+
+class _Count:
+    """Log files that are counted, and not told one by one."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._first = self._last = ""
+
+    def add(self, key: str) -> None:
+        """One more."""
+        self._count += 1
+        self._first = min(self._first or key, key)
+        self._last = max(self._last, key)
+
+    def told(self, code: FindingCode, why: str) -> Iterator[Finding]:
+        """The finding about all of them, if there are any."""
+        if self._count:
+            details = {"count": str(self._count), "first": self._first, "last": self._last}
+            yield found(code, self._first, f"{counted(self._count, 'log file')} {why}", **details)
 
 
 class LogFolder:
     """Compares the log files that digests name with those that are listed.
 
     Where it ``is_cut`` at its start, a digest before the first trusted one may name a file of the minute of that start.
+    The time in view ends at ``end``, and now is ``asked_at`` (None: it is not known).
     """
 
-    def __init__(self, folder: Folder, *, is_shared: bool = False, is_cut: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Folder,
+        *,
+        is_shared: bool = False,
+        is_cut: bool = False,
+        end: datetime | None = None,
+        asked_at: datetime | None = None,
+    ) -> None:
         self.is_shared = is_shared  # other trails deliver into the same folder
         self.is_cut = is_cut
+        self.is_begun = False  # no digest was made before the first trusted one
+        self.is_undigested = False  # log files were delivered long after the last digest
+        self._view_end = end
+        self._asked_at = asked_at
         self.names_any = False  # some digest named a log file
         self.is_unsure = False  # a digest cannot be read that may name log files of any time: a backfill digest
         self._pattern = LogKeyPattern(folder)
@@ -60,8 +100,8 @@ class LogFolder:
         self._odd_listed: dict[str, None] = {}  # whose names are not CloudTrail's ...
         self._odd_named: set[str] = set()  # ... and those of them that a digest names all the same
         self._unproven: set[str] = set()
-        self._of_others = 0
-        self._others = ("", "")  # the first and the last of them
+        self._of_others = _Count()
+        self._older = _Count()  # than the first digest
         self._holes: list[Hole] = []
         self.unnamed = UnnamedLogs()
         self._start: datetime | None = None
@@ -128,27 +168,47 @@ class LogFolder:
         """Report all that was listed and never named."""
         yield from map(_odd, self._odd_listed)
         self._odd_listed.clear()
-        newer = []
+        newer, behind = _Count(), _Count()
         for key in self._waiting:
             minute = parse_log_key(key).delivered_at
             is_newer = self._end is None or minute + _MINUTE > self._end
-            if is_newer and not any(hole.is_damage for hole in self._holes_at(minute)):
-                newer.append(key)
-                if self.is_shared:
-                    self.unnamed.add(key, is_covered=False)
-            else:
+            if self._is_to_come(minute):
+                message = "lies in the folder, and is named after a time that has not come yet"
+                yield found(FindingCode.LOG_FILE_NOT_NAMED, key, message)
+            elif not is_newer or any(hole.is_damage for hole in self._holes_at(minute)):
                 yield from self._report(key)
-        if newer:
-            newer.sort()
-            message = f"{counted(len(newer), 'log file')} newer than the newest digest: to be named by the next one"
-            details = {"count": str(len(newer)), "first": newer[0], "last": newer[-1]}
-            yield found(FindingCode.LOG_FILES_NOT_YET_NAMED, newer[0], message, **details)
+            elif self.is_shared:
+                self.unnamed.add(key, is_covered=False)
+                newer.add(key)
+            elif self._view_end is not None and minute > self._view_end:
+                behind.add(key)
+            elif self._is_late(minute):
+                self.is_undigested = True
+                yield found(FindingCode.LOG_FILE_WITHOUT_DIGESTS, key, "was delivered while no digests were made")
+            else:
+                newer.add(key)
         self._waiting.clear()
-        if self._of_others:
-            message = f"{counted(self._of_others, 'log file')} in no digest of this trail, but others share the folder"
-            first, last = self._others
-            details = {"count": str(self._of_others), "first": first, "last": last}
-            yield found(FindingCode.LOG_FILES_OF_OTHER_TRAIL, first, message, **details)
+        yield from self._report_counts(newer, behind)
+
+    def _report_counts(self, newer: _Count, behind: _Count) -> Iterator[Finding]:
+        for count, why in (
+            (newer, "newer than the newest digest: to be named by the next one"),
+            (behind, "newer than the newest digest that was read, and than the time that was asked for"),
+        ):
+            yield from count.told(FindingCode.LOG_FILES_NOT_YET_NAMED, why)
+        why = "in no digest of this trail, but others share the folder"
+        yield from self._of_others.told(FindingCode.LOG_FILES_OF_OTHER_TRAIL, why)
+        if self.is_begun and not self.is_shared:
+            why = "older than the first digest: nothing proves that they were delivered"
+            yield from self._older.told(FindingCode.LOG_FILES_BEFORE_DIGESTS, why)
+
+    def _is_to_come(self, minute: datetime) -> bool:
+        return self._asked_at is not None and minute > self._asked_at + DELIVERY
+
+    def _is_late(self, minute: datetime) -> bool:
+        """Whether what was delivered at ``minute``, behind the newest digest, should stand in another by now."""
+        end, now = self._end, self._asked_at
+        return end is not None and now is not None and end + _COPYING < minute < now - NEXT_DIGEST
 
     def _add_odd(self, key: str) -> Iterable[Finding]:
         """``key`` lies in the folder and is not named as CloudTrail names log files."""
@@ -184,8 +244,9 @@ class LogFolder:
         is_lost = self.is_unsure or key in self._unproven or any(hole.is_damage for hole in holes)
         if self.is_shared:
             self.unnamed.add(key, is_covered=not (is_older or is_lost or holes))
-        if is_older:
-            return  # than the first digest: not part of what is verified
+        if is_older:  # not part of what is verified
+            self._older.add(key)
+            return
         if is_lost:
             yield found(
                 FindingCode.LOG_FILE_UNPROVEN,
@@ -195,8 +256,7 @@ class LogFolder:
         elif holes:
             yield found(FindingCode.LOG_FILE_WITHOUT_DIGESTS, key, "was delivered while no digests were made")
         elif self.is_shared:
-            self._of_others += 1
-            self._others = (self._others[0] or key, key)
+            self._of_others.add(key)
         else:
             yield found(FindingCode.LOG_FILE_NOT_NAMED, key, "lies in the folder, but no digest names it")
 

@@ -18,6 +18,7 @@ from itertools import chain
 from typing import Final
 
 from opentrail.core import values
+from opentrail.core.digest_keys import check_key, check_validity
 from opentrail.core.digests import (
     MAX_DIGEST_BYTES,
     SIGNATURE,
@@ -42,8 +43,8 @@ from opentrail.core.gzip_member import (
     decode_member,
 )
 from opentrail.core.layout import DigestKey, parse_digest_key
-from opentrail.core.logging_changes import ChangeReader, ChangeSearch, TrailChange, find_changes
 from opentrail.core.public_keys import PublicKey, verify_signature
+from opentrail.core.trail_changes import ChangeReader, ChangeSearch, TrailChange, find_changes
 
 MAX_CHECKED_BYTES: Final = 256 * 1024 * 1024  # five times the largest log file: a bomb is not inflated to its end
 MAX_SEARCHED_BYTES: Final = 64 * 1024 * 1024  # no larger log file is kept whole for its events to be read
@@ -124,7 +125,7 @@ def read_digest(
         or (None if is_unsigned else _check_metadata(text, metadata))
         or _check_algorithm(text, digest.signature_algorithm)
         or _check_times(key, text, digest)
-        or _check_key(text, digest, public_key)
+        or check_key(text, digest, public_key)
     )
     reading = DigestReading(
         key=key, text=text, digest=digest, hash_value=hash_value, findings=(finding,) if finding else ()
@@ -153,7 +154,7 @@ def too_large_digest(text: str, limit: int) -> DigestReading:
 def check_signature(reading: DigestReading, signature: str, public_key: PublicKey) -> DigestReading:
     """``reading`` (with its digest, in its place) held against ``signature`` (hex) by ``public_key``."""
     assert reading.digest is not None
-    digest, text, fingerprint = reading.digest, reading.text, public_key.fingerprint
+    digest, text = reading.digest, reading.text
     checked = replace(reading, signature=signature.lower()[:_LONGEST_SIGNATURE], public_key=None)
     try:
         raw = binascii.unhexlify(signature if len(signature) <= _LONGEST_SIGNATURE else "not hex")
@@ -162,13 +163,10 @@ def check_signature(reading: DigestReading, signature: str, public_key: PublicKe
         return replace(checked, findings=(finding,))
     if not verify_signature(public_key.value, string_to_sign(digest, reading.hash_value), raw):
         message = "its signature does not fit its content"
-        finding = found(FindingCode.DIGEST_SIGNATURE_INVALID, text, message, fingerprint=fingerprint)
+        finding = found(FindingCode.DIGEST_SIGNATURE_INVALID, text, message, fingerprint=public_key.fingerprint)
         return replace(checked, findings=(finding,))
-    if not public_key.is_valid_in(digest.end_time, digest.end_time):
-        message = f"was signed by a key that was not valid at {format_time(digest.end_time)}"
-        finding = found(FindingCode.DIGEST_KEY_NOT_VALID, text, message, fingerprint=fingerprint)
-        return replace(checked, findings=(finding,))
-    return checked
+    untimely = check_validity(text, digest, public_key, is_backfill=reading.key.backfill)
+    return checked if untimely is None else replace(checked, findings=(untimely,))
 
 
 def read_log_file(
@@ -367,7 +365,7 @@ def _check_times(key: DigestKey, text: str, digest: Digest) -> Finding | None:
     start, end = format_time(digest.start_time), format_time(digest.end_time)
     if digest.end_time < digest.start_time:
         message = f"says that it starts at {start} and ends at {end}"
-    elif digest.end_time != key.end_time and not key.backfill:
+    elif digest.end_time != key.end_time:
         message = f"is named after {format_time(key.end_time)}, and says that it ends at {end}"
     else:
         return None
@@ -385,14 +383,6 @@ def _check_algorithm(text: str, algorithm: str) -> Finding | None:
         return None
     message = f"its signature algorithm is said to be {algorithm!r}, not {SIGNATURE_ALGORITHM}"
     return found(FindingCode.DIGEST_ALGORITHM, text, message, algorithm=algorithm)
-
-
-def _check_key(text: str, digest: Digest, public_key: PublicKey | None) -> Finding | None:
-    if public_key is not None:
-        return None
-    fingerprint = digest.public_key_fingerprint
-    message = f"no public key is known with the fingerprint {fingerprint}"
-    return found(FindingCode.DIGEST_KEY_UNKNOWN, text, message, fingerprint=fingerprint)
 
 
 def _signature_of(metadata: Mapping[str, str]) -> str:

@@ -6,7 +6,8 @@ Rules (a plain copy; a digest's signature stands in the one that follows, so the
   predecessor is checked all the same, for whoever rewrites several digests must let each name another one, or none.
 * It follows the digest before it, and if that one is not there, it is missing.  One that passes by the digest before it
   contradicts it, and one of the two was changed; one that a proven digest passes by, and one that follows itself or a
-  later one, was never delivered.
+  later one, was never delivered.  It begins where that one ends, and is not much longer than those that are proven: no
+  digest stands for the time of many.
 * One that says that a chain starts with it (or comes from elsewhere) was made after a stop, which stands in the log
   files of the home region.  A record that is proven explains it; each stop explains one start.  A record that stands
   in log files of digests that are unproven themselves, or a home region that was not read, lets nobody say whether the
@@ -23,19 +24,21 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from opentrail.core.digest_chain import ChainScope
+from opentrail.core.chain_ends import ChainEnd, is_home
+from opentrail.core.digest_chain import ChainScope, is_signature_lost
 from opentrail.core.digests import Digest, DigestedLogFile, PreviousDigest
 from opentrail.core.events import format_time
 from opentrail.core.findings import Concern, Finding, FindingCode, Severity, found
 from opentrail.core.layout import Folder, TrailFolder, digest_prefix, parse_digest_key
 from opentrail.core.log_folder import DELIVERY
-from opentrail.core.logging_changes import LoggingHistory, TrailChange, is_about, is_home
+from opentrail.core.logging_changes import LoggingHistory
 from opentrail.core.object_checks import DigestReading
+from opentrail.core.trail_changes import TrailChange
 
 _MOST_STARTS: Final = 2_000  # of a run: there is enough to accuse, then
 _MOST_CLAIMED: Final = 100_000  # log files of unproven digests of a run
+_LONGEST: Final = timedelta(hours=2)  # a digest covers an hour, and may be late
 _MOST_ACCUSED: Final = 48  # damaged digests in a row whose names are kept
-_CLOCKS: Final = timedelta(minutes=1)  # a call may be recorded this much after the digest that starts by it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +51,11 @@ class UnprovenStart:
     before_end: datetime
     is_before_proven: bool
     is_in_view: bool
+
+    @property
+    def chain_end(self) -> ChainEnd:
+        """That of the chain before it."""
+        return ChainEnd(end=min(self.before_end, self.start), next_start=self.start, since=self.before_start)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,34 +104,36 @@ class UnprovenStarts:
         return tuple(self._claims.get(trail, {}).values())
 
     def judge(self, history: LoggingHistory, read: ReadChanges) -> Iterator[tuple[TrailFolder, Finding]]:
-        """All was read: what speaks against the starts.  ``read`` gives a log file's changes, if it is as named."""
+        """All was read: what speaks against the starts.  ``read`` gives a log file's changes, if it is as named.
+
+        ``history`` hears of the starts, and of what else may explain them and its gaps.
+        """
+        for trail, starts in self._starts.items():
+            for start in starts.values():
+                history.add_end(trail, start.chain_end)
+        in_doubt = history.unproven_gaps() | self._starts.keys()
+        history.add_claimed(self._claimed_stops(in_doubt, read))
         for trail in sorted(self._starts, key=_home_first):
-            since: datetime | None = None  # what was recorded before has explained an earlier start ...
-            used: set[str] = set()  # ... and so have these, for sessions shorter than the second of a record's time
-            proven = [change for change in history.stops() if is_about(change, trail)]
-            claimed = [change for change in self._claimed_stops(trail, read) if is_about(change, trail)]
+            proven, claimed = history.explain(trail)
             for _, start in sorted(self._starts[trail].items()):
-                stop = _explanation(proven, start, since, used)
-                if stop is None:
-                    stop = _explanation(claimed, start, since, used)
-                    is_read = history.is_home_read(trail) and not self._is_damaged_elsewhere(trail)
-                    is_read = is_read and not history.may_lack(trail, start.before_start, start.start)
-                    finding = _doubt(trail, start, is_open=stop is not None or not is_read or not start.is_in_view)
-                    if finding is not None:
-                        self.add_finding(trail, finding)
-                        yield trail, finding
-                since = start.start
-                if stop is not None:
-                    since = max(since, stop.event_time)
-                    used.add(stop.event_id)
+                if start.chain_end in proven:
+                    continue
+                is_read = history.is_home_read(trail) and not self._is_damaged_elsewhere(trail)
+                is_read = is_read and not history.may_lack(trail, start.before_start, start.start)
+                is_open = start.chain_end in claimed or not is_read or not start.is_in_view
+                finding = _doubt(trail, start, is_open=is_open)
+                if finding is not None:
+                    self.add_finding(trail, finding)
+                    yield trail, finding
 
     def _is_damaged_elsewhere(self, trail: TrailFolder) -> bool:
         """Whether the records about ``trail`` stand in another chain, of which something is lost."""
         return any(home != trail.folder and is_home(home, trail) for home in self._damaged)
 
-    def _claimed_stops(self, trail: TrailFolder, read: ReadChanges) -> Iterator[TrailChange]:
+    def _claimed_stops(self, trails: Collection[TrailFolder], read: ReadChanges) -> Iterator[TrailChange]:
+        """The changes that may stand in unproven log files of the home regions of ``trails``."""
         for home, claims in self._claims.items():
-            if is_home(home.folder, trail):
+            if any(is_home(home.folder, trail) for trail in trails):
                 files = (file for claim in claims.values() for file in claim.files)
                 yield from (change for file in files for change in read(file) if change.ends_chain)
 
@@ -139,6 +149,7 @@ class UnprovenLinks:
         self._starts = starts
         self._end = end
         self._before: DigestReading | None = None  # the last one that nothing accuses
+        self._longest = _LONGEST  # that a digest may be: some make theirs every day
         self._accused: deque[str] = deque(maxlen=_MOST_ACCUSED)  # behind it, and those that cannot be read
         self._is_ended = False
 
@@ -154,6 +165,8 @@ class UnprovenLinks:
         if reading.digest is not None and is_signature_lost(reading):
             reading, further = self._check(reading, reading.digest)
             self._claim(reading)
+        elif reading.digest is not None and reading.is_trusted:
+            self._longest = max(self._longest, reading.digest.end_time - reading.digest.start_time)
         if reading.digest is None or any(each.severity is Severity.ERROR for each in reading.findings):
             self._accused.append(reading.text)
         else:
@@ -176,22 +189,47 @@ class UnprovenLinks:
 
     def _check(self, reading: DigestReading, digest: Digest) -> tuple[DigestReading, tuple[Finding, ...]]:
         link, before = digest.previous, self._before
+        if before is not None and digest.end_time - digest.start_time > self._longest:
+            span = f"from {format_time(digest.start_time)} to {format_time(digest.end_time)}"
+            message = f"says that it covers all {span}, for which there should be several digests"
+            return replace(reading, findings=(found(FindingCode.DIGEST_LINK_UNFOUNDED, reading.text, message),)), ()
         if link is None or not self._scope.holds(link):
             if before is not None:
                 self._start(reading, digest, before)
             return reading, ()
-        if link.key in self._accused or (before is not None and link.key == before.text):
+        if link.key in self._accused:
             return reading, ()
+        fault = self._fault_of(link, digest)
+        if fault is not None:
+            code, why = fault
+            message = f"says that it follows {link.key}, {why}"
+            finding = found(code, reading.text, message, previous=link.key)
+            return replace(reading, findings=(finding,)), ()
+        return reading, self._find_missing(link, reading)
+
+    def _fault_of(self, link: PreviousDigest, digest: Digest) -> tuple[FindingCode, str] | None:
+        """What is wrong with ``link``, which leads to no digest that is accused."""
+        before = self._before
         if not self._scope.leads_back(link, digest):
-            return _accuse(reading, link, FindingCode.DIGEST_LINK_UNFOUNDED, "which is not before it"), ()
+            return FindingCode.DIGEST_LINK_UNFOUNDED, "which is not before it"
         if before is not None and link.key < before.text:
             why = f"and passes by {before.text}: one of the two was changed"
-            return _accuse(reading, link, FindingCode.DIGEST_SIGNATURE_DISPUTED, why), ()
+            return FindingCode.DIGEST_SIGNATURE_DISPUTED, why
+        if before is not None and before.digest is not None and link.key == before.text:
+            ended = before.digest.end_time
+            if digest.start_time > ended + DELIVERY:
+                why = f"which ended at {format_time(ended)}: it starts later, at {format_time(digest.start_time)}"
+                return FindingCode.DIGEST_LINK_UNFOUNDED, why
+        return None
+
+    def _find_missing(self, link: PreviousDigest, reading: DigestReading) -> tuple[Finding, ...]:
+        """That what ``link`` of ``reading`` names is not there, where it is not and should be."""
+        is_there = self._before is not None and link.key == self._before.text
         is_behind = self._end is not None and parse_digest_key(link.key).end_time > self._end
-        if self._scope.is_too_old(link) or is_behind or self._scope.unread.hold(link.key):
-            return reading, ()
+        if is_there or self._scope.is_too_old(link) or is_behind or self._scope.unread.hold(link.key):
+            return ()
         message = f"is not there, though {reading.text} follows it, which is itself not proven"
-        return reading, (found(FindingCode.DIGEST_MISSING, link.key, message, named_by=reading.text),)
+        return (found(FindingCode.DIGEST_MISSING, link.key, message, named_by=reading.text),)
 
     def _start(self, reading: DigestReading, digest: Digest, before: DigestReading) -> None:
         assert before.digest is not None, "nothing accuses it"
@@ -218,21 +256,6 @@ class UnprovenLinks:
             )
             claim = ClaimedFiles(key=reading.text, files=files)
             self._starts.add_claim(trail, claim)
-
-
-def is_signature_lost(reading: DigestReading) -> bool:
-    """Whether nothing speaks for ``reading``, and nothing against it."""
-    return any(each.code is FindingCode.DIGEST_SIGNATURE_LOST for each in reading.findings)
-
-
-def _explanation(
-    stops: Iterable[TrailChange], start: UnprovenStart, since: datetime | None, used: Collection[str]
-) -> TrailChange | None:
-    """The earliest of ``stops`` that may have ended the chain before ``start`` and has explained none before."""
-    first, last = start.before_start - DELIVERY, start.start + _CLOCKS
-    first = first if since is None else max(first, since)
-    fitting = [each for each in stops if first <= each.event_time <= last and each.event_id not in used]
-    return min(fitting, key=lambda each: each.event_time, default=None)
 
 
 def _home_first(trail: TrailFolder) -> tuple[bool, str, str]:
@@ -264,8 +287,3 @@ def _doubt(trail: TrailFolder, start: UnprovenStart, *, is_open: bool) -> Findin
     )
     details = {"start": before, "end": moment, "digest": start.key}
     return found(FindingCode.GAP_UNEXPLAINED, digest_prefix(trail.folder), message, **details)
-
-
-def _accuse(reading: DigestReading, link: PreviousDigest, code: FindingCode, why: str) -> DigestReading:
-    finding = found(code, reading.text, f"says that it follows {link.key}, {why}", previous=link.key)
-    return replace(reading, findings=(finding,))

@@ -16,6 +16,8 @@ judge that are named there):
   (``verification.chain_walk`` shows how); results do not depend on it.
 * The newest end of a chain is named by no digest.  That it was cut off shows against ``expected_until``, or where a
   time was asked for that has passed: then the next digest behind it is read, too, for what it says of those before.
+* When all was fed, ``further`` asks for witnesses one by one, then comes ``end_digests``; where it ``asks_before``, the
+  newest digest before the view goes to ``receive_before``; ``finish`` is last (``core.view_edges``).
 """
 
 from __future__ import annotations
@@ -27,7 +29,14 @@ from typing import Final
 
 from opentrail.core import values
 from opentrail.core.copied_signatures import CopiedSignatures
-from opentrail.core.digest_chain import BackfillChain, ChainScope, DigestChain, ProvenDigest, is_unread
+from opentrail.core.digest_chain import (
+    BackfillChain,
+    ChainScope,
+    DigestChain,
+    ProvenDigest,
+    is_signature_lost,
+    is_unread,
+)
 from opentrail.core.digests import Digest, DigestedLogFile
 from opentrail.core.errors import FormatError
 from opentrail.core.events import format_time
@@ -40,15 +49,15 @@ from opentrail.core.layout import (
     digest_prefix,
     parse_digest_key,
 )
-from opentrail.core.log_folder import Hole, LogFolder
+from opentrail.core.log_folder import NEXT_DIGEST, Hole, LogFolder
 from opentrail.core.logging_changes import LoggingHistory
 from opentrail.core.object_checks import DigestReading
 from opentrail.core.shared_folders import SharedFolders
-from opentrail.core.unproven_links import UnprovenLinks, UnprovenStarts, is_signature_lost
+from opentrail.core.unproven_links import ClaimedFiles, UnprovenLinks, UnprovenStarts
+from opentrail.core.view_edges import DigestsBehind, judge_before
 
 _MOST_OTHER_TRAILS: Final = 100  # that are named
-_MOST_WITNESSES: Final = 3  # digests behind the time in view that are read, until one can be trusted
-LATEST_DIGEST: Final = timedelta(hours=2)  # a digest covers an hour, and may be late
+LATEST_DIGEST: Final = NEXT_DIGEST
 WITNESS_WITHIN: Final = timedelta(days=2)  # of the end of the time in view: so far the digest folder is to be listed
 
 
@@ -119,23 +128,26 @@ class ChainValidator:
         self._end = end
         self._expected_until = expected_until
         self._asked_at = asked_at
-        self._witnesses: list[str] = []
-        self._behind = "\U0010ffff"  # what sorts here or behind is of days after the time in view
+        self._behind = DigestsBehind(end)
+        self._days_behind = "\U0010ffff"  # what sorts here or behind is of days after the time in view
         if end is not None:
-            self._behind = digest_day_prefix(trail.folder, end.astimezone(UTC) + timedelta(days=1))
+            self._days_behind = digest_day_prefix(trail.folder, end.astimezone(UTC) + timedelta(days=1))
         scope = ChainScope(trail=trail, bucket=bucket, start=start)
         self._unread = scope.unread
-        self._unread_behind: list[Finding] = []  # the time in view: a witness may be there
         self._chain = DigestChain(scope)
         self._backfill = BackfillChain(scope)
-        self._log_folder = LogFolder(trail.folder, is_cut=start is not None)
+        self._log_folder = LogFolder(trail.folder, is_cut=start is not None, end=end, asked_at=asked_at)
         self._signatures = None if metadata_kept else CopiedSignatures()
-        self._links = UnprovenLinks(scope, starts or UnprovenStarts(), end=end)
+        self._starts = starts or UnprovenStarts()
+        self._links = UnprovenLinks(scope, self._starts, end=end)
         self._history = history
         self._shared = shared
         self._is_home = trail.folder.region == trail.home_region
         self._other_trails: set[TrailFolder] = set()
         self._other_digests = OtherDigestPattern(trail)
+        self._lone_start: datetime | None = None  # of an unproven digest, the first, that says that a chain starts
+        self._is_told_before = False  # why there is no digest in view
+        self._is_ended = False
         self._empty: list[str] = []  # the first and the last digest that name no log file
         self._empty_count = 0
         if history is not None and self._is_home:
@@ -151,22 +163,22 @@ class ChainValidator:
             key = parse_digest_key(text)
         except FormatError:
             key = None
-        if text >= self._behind and (key is None or key.trail != self._trail):
+        if text >= self._days_behind and (key is None or key.trail != self._trail):
             return
         if key is None or key.trail.folder != self._trail.folder:
             yield found(FindingCode.OBJECT_UNEXPECTED, text, "lies among the digests and is not named like one")
         elif key.trail != self._trail:
             yield from self._share(key.trail, text)
-        elif (self._start is None or self._start <= key.end_time) and (self._end is None or key.end_time <= self._end):
-            yield FetchDigest(key=text)
-        elif self.is_behind(key) and not key.backfill and len(self._witnesses) < _MOST_WITNESSES:
-            self._witnesses.append(text)
+        elif self.is_behind(key):
+            if self._behind.is_asked(text, key):
+                yield FetchDigest(key=text)
+        elif self._start is None or self._start <= key.end_time:
             yield FetchDigest(key=text)
 
     def receive_unread(self, refusal: Finding) -> Iterator[Finding]:
         """A folder below that of the digests cannot be listed; in its place among the keys, ``refusal`` says so."""
-        if refusal.key >= self._behind:
-            self._unread_behind.append(refusal)
+        if refusal.key >= self._days_behind:
+            self._behind.refusals.append(refusal)
             return
         self._unread.add(refusal.key)
         self._log_folder.is_cut = self._log_folder.is_unsure = True
@@ -174,14 +186,16 @@ class ChainValidator:
 
     def is_behind(self, key: DigestKey) -> bool:
         """Whether the digest ends behind the time in view: it is read as a witness, and not counted."""
-        return self._end is not None and key.end_time > self._end
+        return self._behind.hold(key)
 
     def receive_digest(self, reading: DigestReading) -> Iterator[Step]:
         """A digest that was asked for: what is wrong with it and its links, and the log files that it names.
 
         Where signatures are to be found in the next digest, a digest is judged when that one comes.
         """
-        if reading.key.backfill:
+        if reading.key.backfill and self.is_behind(reading.key):
+            self._behind.receive_backfill(reading, self._log_folder)
+        elif reading.key.backfill:
             yield from reading.findings
             if reading.digest is not None and reading.public_key is not None:
                 for file in reading.digest.log_files:
@@ -199,18 +213,56 @@ class ChainValidator:
         """A key of a log folder."""
         return self._log_folder.add_listed(text)
 
-    def finish(self) -> Iterator[Step]:
-        """All digests and keys were fed: what shows at the end, also log files that are proven only then."""
+    def further(self) -> Iterator[FetchDigest]:
+        """Witnesses that are needed after all, each to be fed before the next is asked for."""
+        for text in self._behind.further():
+            yield FetchDigest(key=text)
+
+    def end_digests(self) -> Iterator[Step]:
+        """All digests were fed: what shows at their end."""
+        self._is_ended = True
         for reading in self._signatures.finish() if self._signatures else ():
             yield from self._judge(reading)
         for hole in self._chain.finish():
             yield from self._add_hole(hole)
+
+    @property
+    def asks_before(self) -> bool:
+        """Whether the newest digest before the view tells more: a chain starts in view, or there is nothing."""
+        return self._start is not None and self._begins_at() is not None
+
+    def receive_before(self, before: DigestReading | Finding) -> Iterator[Finding]:
+        """The newest digest before the view, or what keeps it from being found."""
+        begins_at = self._begins_at()
+        judged = judge_before(before) if isinstance(before, DigestReading) else before
+        if begins_at is None or isinstance(judged, Finding):
+            yield from (judged,) if isinstance(judged, Finding) else ()
+            return
+        is_empty = self._chain.newest is None and not self._chain.starts_later
+        gap = judged.gap_until(begins_at, is_empty=is_empty)
+        if gap is not None and self._history is not None:
+            self._is_told_before = True
+            self._history.add_gap(self._trail, gap, is_proven=judged.is_proven)
+        if self._is_home and not judged.is_proven:
+            claim = ClaimedFiles(key=judged.digest.key, files=judged.digest.log_files)
+            self._starts.add_claim(self._trail, claim)
+
+    def finish(self) -> Iterator[Step]:
+        """All digests and keys were fed: what shows at the end, also log files that are proven only then."""
+        if not self._is_ended:
+            yield from self.end_digests()
         self._add_gap_at_end()
         yield from self._take(self._backfill.finish(self._chain.chains))
         if not self._chain.is_witnessed:
-            yield from self._unread_behind
+            yield from self._behind.refusals
+            yield from self._behind.doubt(self._chain.known_end)
+        elif (span := self._behind.span()) is not None:
+            self._log_folder.add_digest(*span)
         yield from self._check_newest()
+        self._log_folder.is_begun = self._chain.began_at is not None
         yield from self._log_folder.finish()
+        if self._log_folder.is_undigested:
+            self._add_gap_at_end(is_undigested=True)
         if self._shared is not None:
             folder = self._log_folder
             self._shared.add(self._trail, self._other_trails, folder.unnamed, names_any=folder.names_any)
@@ -223,16 +275,36 @@ class ChainValidator:
             if is_signature_lost(reading) and self._chain.proven_end is None:
                 self._log_folder.is_cut = True
         if self.is_behind(reading.key):
-            if is_unread(reading):
-                self._unread_behind += reading.findings
-            elif reading.is_trusted and not self._chain.is_witnessed:
-                yield from self._take(self._chain.receive_witness(reading, self._witnesses))
+            yield from self._judge_witness(reading)
             return
         if is_unread(reading) and self._chain.proven_end is None:
             self._log_folder.is_cut = True
+        if self._chain.newest is None and is_signature_lost(reading) and reading.digest and not reading.digest.previous:
+            self._lone_start = reading.digest.start_time
         yield from reading.findings
         yield from self._take(self._chain.receive(reading))
-        yield from self._log_folder.report_overdue(reading.key.end_time)
+        if reading.is_trusted:  # until then nobody knows what those before it, that are not, leave unproven
+            yield from self._log_folder.report_overdue(reading.key.end_time)
+
+    def _judge_witness(self, reading: DigestReading) -> Iterator[Step]:
+        if is_unread(reading):
+            self._behind.refusals += reading.findings
+        elif self._behind.receive(reading) and reading.digest is not None:
+            yield from self._take(self._chain.receive_witness(reading, self._behind.keys))
+            for file in reading.digest.log_files if self._chain.is_witnessed else ():
+                if file.bucket == self._bucket:
+                    self._log_folder.add_named(file.key)
+
+    def _begins_at(self) -> datetime | None:
+        """When the chain starts before which nothing lies in view; where nothing lies there at all, the view's end."""
+        chain = self._chain
+        if chain.began_at is not None:
+            return chain.began_at
+        if chain.proven_end is None and self._lone_start is not None:
+            return self._lone_start
+        if chain.newest is not None or self._unread or chain.is_witnessed or self._asked_at is None:
+            return None
+        return min(self._end or self._asked_at, self._asked_at)
 
     def _share(self, other: TrailFolder, text: str) -> Iterator[Finding]:
         self._log_folder.is_shared = True
@@ -259,6 +331,8 @@ class ChainValidator:
                     )
                     if not is_backfill:  # it speaks for its files, not for an hour
                         self._log_folder.add_digest(digest.start_time, digest.end_time)
+                        if self._history is not None:
+                            self._history.add_digest(self._trail, digest.end_time, self._bucket)
                         self._note_empty(key, digest)
                     for file in digest.log_files:
                         if file.bucket == self._bucket:
@@ -290,14 +364,19 @@ class ChainValidator:
             folder = digest_prefix(self._trail.folder)
             yield found(FindingCode.SPAN_UNPROVEN, folder, message, start=start, end=end)
 
-    def _add_gap_at_end(self) -> None:
-        """A chain that ends before the time that was asked for, and that no other follows, is a gap to be explained."""
+    def _add_gap_at_end(self, *, is_undigested: bool = False) -> None:
+        """A chain that ends before the time that was asked for, and that no other follows, is a gap to be explained.
+
+        So is one that ends before now, when no time was asked for, and log files say that logging ``is_undigested``.
+        """
         last_end = self._chain.known_end
-        if self._end is None or self._asked_at is None or last_end is None or self._chain.is_witnessed:
+        if self._asked_at is None or last_end is None or self._chain.is_witnessed:
             return
-        end = min(self._end, self._asked_at)
+        if self._end is None and not is_undigested:
+            return
+        end = min(self._end or self._asked_at, self._asked_at)
         if last_end + LATEST_DIGEST < end and self._history is not None:
-            hole = Hole(start=last_end, end=end, is_damage=False)
+            hole = Hole(start=last_end, end=end, is_damage=False, since=self._chain.proven_start)
             self._history.add_gap(self._trail, hole, is_proven=self._signatures is None)
 
     def _check_newest(self) -> Iterator[Finding]:
@@ -312,6 +391,6 @@ class ChainValidator:
             )
             details = {"newest": newest.text if newest else "", "expected_until": format_time(expected)}
             yield found(FindingCode.CHAIN_CUT_OFF, folder, message, **details)
-        elif newest is None and not self._chain.starts_later and not self._unread:
+        elif newest is None and not (self._chain.starts_later or self._is_told_before or self._unread):
             in_time = " that ends in the time that was asked for" if self._start or self._end else ""
             yield found(FindingCode.NO_DIGESTS, folder, f"no digest of the trail lies here{in_time}")

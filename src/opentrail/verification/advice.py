@@ -51,14 +51,17 @@ ADVICE: Final[Mapping[FindingCode, str]] = {
     FindingCode.DIGEST_KEY_NOT_VALID: "Ask why that key was used then; it may have been stolen.",
     FindingCode.DIGEST_MOVED: "Put it back where it says.",
     FindingCode.DIGEST_FOREIGN: (
-        "Restore the digest that was here. If every digest is accused so, this is a copy: name the bucket and prefix "
-        "that it was made of with --original-bucket."
+        "Restore the digest that was here. If every digest is accused so, this is a copy (name the bucket and prefix "
+        "that it was made of with --original-bucket), or SOURCE is one folder too high (buckets lie in it: name one)."
     ),
     FindingCode.DIGEST_TIMES_CONTRADICT: _KEY_MISUSED,
     FindingCode.DIGEST_REPLACED: _KEY_MISUSED,
     FindingCode.DIGEST_NOT_IN_CHAIN: _KEY_MISUSED,
     FindingCode.DIGEST_OUT_OF_ORDER: _KEY_MISUSED,
     FindingCode.CHAIN_ELSEWHERE: "Verify that bucket and prefix, too.",
+    FindingCode.EDGE_UNEXAMINED: (
+        "Verify a longer time: with a --start (or an --end) some days before (or behind) the digest that is named."
+    ),
     FindingCode.CHAIN_CUT_OFF: "Look for who deleted the newest digests, or whether delivery stands still.",
     FindingCode.NO_DIGESTS: (
         "Look whether the prefix, the account and the region are right, and whether validation is on."
@@ -74,11 +77,20 @@ ADVICE: Final[Mapping[FindingCode, str]] = {
     FindingCode.LOG_FILE_CHANGED: "Restore it from a copy or an older version, and compare the two.",
     FindingCode.LOG_FILE_MOVED: "Move it back.",
     FindingCode.LOG_FILE_UNREACHABLE: "Give access to that bucket, or to its copy, and verify again.",
+    FindingCode.FOLDERS_NOT_SEARCHED: (
+        "Name the folder of the trail as SOURCE (SOURCE/PREFIX/AWSLogs/): then no other is searched."
+    ),
+    FindingCode.HOME_REGION_ABSENT: (
+        "Ask who deleted them. Of a copy that was made without them, say with --region which regions it has."
+    ),
     FindingCode.TRAILS_TOO_MANY: "Verify the trail by its ARN alone (--trail-arn), and ask who put the others there.",
     FindingCode.LOG_FILE_NOT_NAMED: "Trust nothing in it before you know who put it there.",
     FindingCode.LOG_FILES_OF_OTHER_TRAIL: "Verify without --trail-arn to learn which of them nobody names.",
     FindingCode.LOG_FILE_WITHOUT_DIGESTS: "See logging-stopped or gap-unexplained for why there are none.",
-    FindingCode.LOG_FILES_NOT_YET_NAMED: "Verify again in an hour.",
+    FindingCode.LOG_FILES_NOT_YET_NAMED: (
+        "Verify again in an hour; or, where --end is in the past, with an --end that is two hours later."
+    ),
+    FindingCode.LOG_FILES_BEFORE_DIGESTS: "Trust nothing in them before you know who put them there.",
     FindingCode.LOG_FILE_NOT_JSON: "Ask whoever delivered it.",
     FindingCode.LOGGING_STOPPED: "Ask whoever is named. What happened in that time, this trail does not tell.",
     FindingCode.TRAIL_CHANGED: "See whether what you look for was still logged.",

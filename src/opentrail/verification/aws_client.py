@@ -2,8 +2,9 @@
 
 Rules: requests are signed with Signature Version 4 (``core.sigv4``).  What fails for a moment (a timeout, a reset, 429,
 500, 502, 503, 504), within a body too where the caller takes it whole, is tried again with growing pauses; what a
-server says for good is an ``AwsFault``.  Credentials that have expired are looked for once more.  After ``close``
-nothing waits.
+server says for good is an ``AwsFault``.  One that is overloaded to the last attempt, and has answered nothing since, is
+asked once for whatever else: many threads must not each learn that for themselves.  Credentials that have expired are
+looked for once more.  After ``close`` nothing waits.
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ class AwsClient:
         self._settings = settings
         self._tls: ssl.SSLContext | None = None
         self._random = random.Random()  # noqa: S311  pauses
+        self._is_refused = False  # a request was, to its last attempt, and nothing was answered since
         self.reopen()
 
     def get(self, target: Target, path: str, query: str = "") -> HttpAnswer:
@@ -74,17 +76,25 @@ class AwsClient:
                 raise StoreError("the source was closed", retryable=True)
             credentials = source.get() if source else None  # botocore has its own attempts, and may ask a person
             try:
-                return take(self._try_signed(target, path, query, credentials))
+                taken = take(self._try_signed(target, path, query, credentials))
             except StoreError as error:
+                is_last = attempt == _ATTEMPTS - 1
+                if isinstance(error, AwsFault) and error.is_of_the_server:
+                    self._is_refused = self._is_refused or is_last
+                    is_last = self._is_refused
                 is_passing = error.is_passing if isinstance(error, AwsFault) else error.retryable
-                if not is_passing or attempt == _ATTEMPTS - 1:
+                if not is_passing or is_last:
                     raise
+            else:
+                self._is_refused = False
+                return taken
         raise AssertionError("the last attempt returns or raises")
 
     def reopen(self) -> None:
         """Take no connection over from the parent process."""
         self._local = threading.local()
         self._closed = threading.Event()
+        self._is_refused = False
         self._lock = threading.Lock()
         self._connections: WeakSet[HttpConnection] = WeakSet()
 

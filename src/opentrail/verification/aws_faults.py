@@ -13,6 +13,7 @@ from typing import Final
 from opentrail.core.errors import StoreError
 
 RETRIED_STATUSES: Final = frozenset({429, 500, 502, 503, 504})
+_STATUSES_OF_THE_SERVER: Final = RETRIED_STATUSES - {500}
 _RETRIED_CODES: Final = frozenset({"RequestTimeout"})  # HTTP 400
 
 #: The login has run out; whoever can get another asks again with it.
@@ -67,6 +68,11 @@ class AwsFault(StoreError):  # noqa: N818  an answer, as ServiceFault
     def is_passing(self) -> bool:
         """Whether the same request may succeed in a moment."""
         return self.status in RETRIED_STATUSES or self.code in _RETRIED_CODES
+
+    @property
+    def is_of_the_server(self) -> bool:
+        """Whether the server is overloaded, or nobody is there: so it is for whatever else is asked, too."""
+        return self.status in _STATUSES_OF_THE_SERVER
 
     def told(self, about: str, permission: str) -> AwsFault:
         """The same, with what was asked for and what is needed for it."""

@@ -27,7 +27,7 @@ from io import BytesIO
 from tempfile import TemporaryFile
 from typing import IO, Any, Final
 
-from opentrail.core.errors import FormatError
+from opentrail.core.errors import FormatError, StoreError
 from opentrail.core.events import format_time
 from opentrail.core.layout import DIGEST_FOLDER
 from opentrail.verification.source import SourceObject
@@ -45,7 +45,11 @@ DIGESTS: Final = f"/{DIGEST_FOLDER}/"  # in the keys of objects that have metada
 FORMAT: Final = "opentrail-evidence"
 VERSION: Final = 1
 ENDING: Final = ".json"  # of a member with metadata
+GONE: Final = "it is not there"  # why an object is left out that was listed, and then was not there to be read
+HARMLESS: Final = "it is none of the trail's files, and nothing that other programs would take for one"  # the same
+MAX_LEFT_OUT_BYTES: Final = 32 * 1024 * 1024  # of the manifest's lines on what was left out: some 100,000 of them
 
+_MOST_WORDS: Final = 1000  # characters of a reason: some hold a key, or an answer of a server
 _MAX_KEY_BYTES: Final = 1024  # S3's limit
 _UNSAFE: Final = re.compile(r"[\x00-\x1f\x7f\\]|(?:\A|/)\.{0,2}(?:/|\Z)")
 
@@ -113,6 +117,7 @@ class BundleWriter:
         self.count = 0  # of objects
         self.size = 0  # of these, in bytes
         self.left_out = 0
+        self._left_out_bytes = 0
 
     def add_object(self, key: str, found: SourceObject) -> None:
         """Take in an object; of a digest also its metadata."""
@@ -122,8 +127,16 @@ class BundleWriter:
         self.count, self.size = self.count + 1, self.size + len(found.data)
 
     def leave_out(self, key: str, why: str) -> None:
-        """Say that the object at ``key`` was there and is not taken in."""
-        self._lines.write(encode_left_out(key, why))
+        """Say that the object or folder ``key`` was there and is not taken in, or not whole.
+
+        Raises ``StoreError`` where so many are that nobody would read of them.
+        """
+        line = encode_left_out(key, why[:_MOST_WORDS])
+        self._left_out_bytes += len(line)
+        if self._left_out_bytes > MAX_LEFT_OUT_BYTES:
+            message = f"more than {self.left_out:,} objects cannot be taken in, such as {key}: {why}; narrow the time"
+            raise StoreError(message, retryable=False)
+        self._lines.write(line)
         self.left_out += 1
 
     def add_text(self, name: str, data: bytes) -> None:
@@ -206,7 +219,7 @@ def encode_entry(name: str, size: int, sha256: str) -> bytes:
 
 
 def encode_left_out(key: str, why: str) -> bytes:
-    """The manifest's line on an object that is not in the bundle, or not whole."""
+    """The manifest's line on an object that is not in the bundle, or not whole, or on a folder that was not listed."""
     return encode_line({"leftOut": key, "why": why})
 
 

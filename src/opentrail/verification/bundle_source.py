@@ -2,7 +2,7 @@
 
 Rules: memory does not grow with the bundle; the manifest and the archive are in one order, and are compared by going
 through both at once.  What a person may read in it is as ``BundleWriter`` writes it, or a finding, but for the texts
-that ``reservations`` names.
+that ``reservations`` names.  What whoever packed it left out lies where it lay, and cannot be read (``left_out``).
 """
 
 from __future__ import annotations
@@ -10,22 +10,20 @@ from __future__ import annotations
 import hashlib
 import os
 import zlib
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, Final
+from collections.abc import Callable, Iterator
+from copy import copy
+from heapq import merge
+from typing import Final
 
 from opentrail.core.digests import MAX_DIGEST_BYTES
-from opentrail.core.errors import FormatError, NoSuchObject
-from opentrail.core.findings import Finding, FindingCode, counted, found
+from opentrail.core.errors import FormatError
+from opentrail.core.findings import Finding, FindingCode, found
 from opentrail.core.log_folder import DELIVERY
 from opentrail.core.logfiles import parse_json
 from opentrail.core.public_keys import PublicKey, decode_public_keys, encode_public_keys, is_fingerprint_of
 from opentrail.verification.bundle import (
     DIGESTS,
     ENDING,
-    FORMAT,
     MANIFEST,
     METADATA,
     OBJECTS,
@@ -34,16 +32,13 @@ from opentrail.verification.bundle import (
     README,
     REPORT_HTML,
     REPORT_JSON,
-    VERSION,
-    BundleHeader,
-    encode_entry,
-    encode_header,
-    encode_left_out,
     encode_line,
     metadata_name,
     place_of,
 )
+from opentrail.verification.bundle_manifest import FORM, ManifestEntry, manifest_entries, read_header, read_left_out
 from opentrail.verification.discovery import find_folders
+from opentrail.verification.left_out import LeftOut
 from opentrail.verification.named_logs import BundledObjects, NamedLogs
 from opentrail.verification.request import VerifyRequest
 from opentrail.verification.result import Span
@@ -51,13 +46,8 @@ from opentrail.verification.source import ObjectTooLarge, OnKey, SourceObject, i
 from opentrail.verification.stored_zip import Member, StoredZip
 
 _MAX_METADATA_BYTES: Final = 64 * 1024
-_MAX_LINE_BYTES: Final = 16 * 1024
 _MAX_KEYS_BYTES: Final = 4 * 1024 * 1024
-_FIRST_YEAR: Final = 1970
-_LAST_YEAR: Final = 9998  # a day more or less is a date, too
 _UNSOUND: Final = "is not what the zip archive says of it"
-_FORM: Final = "is not written as `opentrail evidence` writes it"
-_LEFT_OUT: Final = b'{"leftOut":'  # how the manifest's line on such an object begins
 
 
 class BundleSource:
@@ -70,7 +60,8 @@ class BundleSource:
         self.name = name or os.fspath(path)
         self._zip = StoredZip(path, place_of)
         try:
-            self.header = _read_header(self._zip)
+            self.header = read_header(self._zip)
+            self._left_out = read_left_out(self._zip)
         except BaseException:
             self._zip.close()
             raise
@@ -78,24 +69,32 @@ class BundleSource:
         self.keeps_metadata = self.header.keeps_metadata
 
     def list_keys(self, prefix: str, *, start_after: str = "") -> Iterator[str]:
-        """Every key below ``prefix`` after ``start_after``, in byte order."""
-        wanted, after = prefix.encode(), start_after.encode()
-        for raw in self._raw_keys(max(wanted, after)):
-            if not raw.startswith(wanted):
-                return
-            if raw != after:
-                yield raw.decode()
+        """Every key below ``prefix`` after ``start_after``, in byte order, also of objects that were left out.
+
+        Raises ``StoreError`` behind what it holds of a folder that was left out.
+        """
+        wanted, after = prefix.encode(), start_after.encode("utf-8", "surrogateescape")
+        start = max(wanted, after)
+        above = self._left_out.folder_above(wanted)
+        folder, end = (above, b"") if above else self._left_out.next_folder(wanted, start) or (b"", b"")
+        for raw in self._listed(start):
+            if not raw.startswith(wanted) or (end and raw >= end):
+                break
+            if raw != after and not self._left_out.is_folder(raw):
+                yield raw.decode("utf-8", "surrogateescape")
+        if folder:
+            raise self._left_out.refusal(folder)
 
     def list_folders(self, prefix: str, *, beside: OnKey = ignore_key) -> list[str]:
-        """The prefixes one level below ``prefix``."""
+        """The prefixes one level below ``prefix``.  Raises ``StoreError`` for a folder that was left out."""
         folders: list[str] = []
-        wanted = start = prefix.encode()
-        while (raw := next(self._raw_keys(start), b"")).startswith(wanted) and raw:
+        wanted = start = prefix.encode("utf-8", "surrogateescape")
+        if above := self._left_out.folder_above(wanted):
+            raise self._left_out.refusal(above)
+        while (raw := next(self._listed(start), b"")).startswith(wanted) and raw:
             folder, slash, _ = raw[len(wanted) :].partition(b"/")
-            if slash:
-                folders.append((wanted + folder + slash).decode())
-            else:
-                beside(raw.decode())
+            name = (wanted + folder + slash).decode("utf-8", "surrogateescape")
+            (folders.append if slash else beside)(name)
             start = wanted + folder + b"0" if slash else raw + b"\0"  # "0" is what follows "/"
         return folders
 
@@ -132,17 +131,10 @@ class BundleSource:
 
     def reservations(self) -> list[str]:
         """What the verdict on the bundle does not speak of, each a sentence."""
-        left_out, first = 0, ""
-        with suppress(FormatError):  # which ``check`` tells of
-            for line, document in _manifest_lines(self._zip):
-                if line.startswith(_LEFT_OUT):
-                    first = first or f"{document.get('leftOut')}: {document.get('why')}"
-                    left_out += 1
-        more = f", and {counted(left_out - 1, 'more object')}" if left_out > 1 else ""
-        said = [f"not in the bundle, or not whole, though it lay at the source: {first}{more} (see {MANIFEST})"]
+        left_out = self._left_out.words()
         texts = [name for name in (README, REPORT_HTML, REPORT_JSON) if self._zip.find(name)]
         words = f"not looked at: what {', '.join(texts)} in the bundle say: these are words of whoever packed it"
-        return said * (left_out > 0) + [words] * bool(texts)
+        return [left_out] * bool(left_out) + [words] * bool(texts)
 
     def check(self) -> Iterator[Finding]:
         """What speaks against the bundle itself: its manifest, what else lies in it, and how its keys are named."""
@@ -158,11 +150,17 @@ class BundleSource:
         start, end = header.requested_start, header.requested_end
         if (start and start < header.start) or (end and end + DELIVERY > header.end):
             yield _contradiction(MANIFEST, "says that a longer time was asked for than the bundle holds")
-        folders = list(find_folders(self, VerifyRequest()))
+        held = copy(self)
+        held._left_out = LeftOut(())  # noqa: SLF001  of this class
+        folders = list(find_folders(held, VerifyRequest()))
         here = {folder.account_id for folder in folders} | {folder.region for folder in folders}
         for text in sorted({*header.account_ids, *header.regions} - here):
-            message = "was asked for when the bundle was packed, and no digest of it was found at the source"
-            yield found(FindingCode.NO_DIGESTS, text, message)
+            if self._left_out.may_hold(text):
+                message = "was asked for when the bundle was packed, and whoever packed it left out what lay there"
+                yield found(FindingCode.FOLDER_UNREACHABLE, text, message)
+            else:
+                message = "was asked for when the bundle was packed, and no digest of it was found at the source"
+                yield found(FindingCode.NO_DIGESTS, text, message)
 
     def _check_objects(self) -> Iterator[Finding]:
         """Whoever unpacks a bundle reads all of it: nothing may lie in it that a verification does not look at."""
@@ -186,20 +184,28 @@ class BundleSource:
             if DIGESTS not in key or self._zip.find(OBJECTS + key) is None:
                 yield _contradiction(member.name, "is the metadata of no digest that is in the bundle")
             elif not self._is_as_written(member, encode_line(self._metadata(key))):
-                yield _contradiction(member.name, _FORM)
+                yield _contradiction(member.name, FORM)
 
     def _check_keys(self) -> Iterator[Finding]:
         """A reader compares fingerprints with those that the recording side publishes: they must be the keys' own."""
         keys, member = self.public_keys(), self._zip.find(PUBLIC_KEYS)
         if member is None or not self._is_as_written(member, encode_public_keys(keys)):
-            yield _contradiction(PUBLIC_KEYS, _FORM)
+            yield _contradiction(PUBLIC_KEYS, FORM)
         for key in keys:
             if not is_fingerprint_of(key.fingerprint, key.value):
                 message = f"calls a key {key.fingerprint}, which is not the fingerprint of that key"
                 yield _contradiction(PUBLIC_KEYS, message)
 
+    def _listed(self, start: bytes) -> Iterator[bytes]:
+        """The keys from ``start`` on, also of objects, and folders, that were left out; in UTF-8, each once."""
+        last = None
+        for raw in merge(self._raw_keys(start), self._left_out.keys_from(start)):
+            if raw != last:
+                yield raw
+            last = raw
+
     def _raw_keys(self, start: bytes) -> Iterator[bytes]:
-        """The keys, in UTF-8, from ``start`` on."""
+        """The keys of the objects that it holds, in UTF-8, from ``start`` on."""
         for member in self._zip.members((PLACES.index(OBJECTS), OBJECTS.encode() + start)):
             if not member.name.startswith(OBJECTS):
                 return
@@ -209,9 +215,10 @@ class BundleSource:
         return member.size == len(data) and self._zip.read(member) == data
 
     def _find(self, key: str) -> Member:
+        """The object's member.  Raises ``NoSuchObject``; ``StoreError`` for one that was left out."""
         member = self._zip.find(OBJECTS + key)
         if member is None:
-            raise NoSuchObject(key)
+            self._left_out.refuse(key)
         return member
 
     def _metadata(self, key: str) -> dict[str, str]:
@@ -228,15 +235,6 @@ class BundleSource:
         return {name: value for name, value in metadata.items() if isinstance(value, str)}
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    """A member as the manifest has it."""
-
-    name: str
-    size: int
-    sha256: str
-
-
 def _check_manifest(archive: StoredZip) -> Iterator[Finding]:
     """Both are in the same order: they are merged."""
     manifest = archive.find(MANIFEST)
@@ -246,7 +244,7 @@ def _check_manifest(archive: StoredZip) -> Iterator[Finding]:
     members = (member for member in archive.members() if member.name != MANIFEST)
     member = next(members, None)
     try:
-        for entry in _manifest_entries(archive):
+        for entry in manifest_entries(archive):
             while member is not None and place_of(member.name) < place_of(entry.name):
                 yield _contradiction(member.name, "lies in the bundle, and its manifest does not name it")
                 member = next(members, None)
@@ -263,7 +261,7 @@ def _check_manifest(archive: StoredZip) -> Iterator[Finding]:
         member = next(members, None)
 
 
-def _compare(archive: StoredZip, member: Member, entry: _Entry) -> Iterator[Finding]:
+def _compare(archive: StoredZip, member: Member, entry: ManifestEntry) -> Iterator[Finding]:
     sha256 = hashlib.sha256()
     is_sound = _is_sound(archive, member, sha256.update)
     if (member.size, sha256.hexdigest()) != (entry.size, entry.sha256):
@@ -286,99 +284,3 @@ def _is_sound(archive: StoredZip, member: Member, feed: Callable[[bytes], None] 
 
 def _contradiction(name: str, message: str) -> Finding:
     return found(FindingCode.BUNDLE_CONTRADICTS_MANIFEST, name.removeprefix(OBJECTS), message, member=name)
-
-
-def _manifest_lines(archive: StoredZip) -> Iterator[tuple[bytes, dict[str, Any]]]:
-    """The lines, each with the JSON object that it is.  Raises ``FormatError``."""
-    member = archive.find(MANIFEST)
-    if member is None:
-        raise FormatError("not an evidence bundle: it has no manifest")
-    left = b""
-    for chunk in archive.read_chunks(member):
-        *lines, left = (left + chunk).split(b"\n")
-        for line in lines:
-            document = parse_json(line) if len(line) <= _MAX_LINE_BYTES else None
-            if not isinstance(document, dict):
-                raise FormatError("the bundle's manifest holds a line that is no JSON object")
-            yield line + b"\n", document
-        if len(left) > _MAX_LINE_BYTES:
-            raise FormatError("the bundle's manifest holds a line that is too long")
-    if left:
-        raise FormatError("the bundle's manifest is cut off")
-
-
-def _manifest_entries(archive: StoredZip) -> Iterator[_Entry]:
-    """The members that the manifest names, in order.  Raises ``FormatError``."""
-    lines = _manifest_lines(archive)
-    next(lines, None)
-    last = (-1, b"")
-    for line, document in lines:
-        if line.startswith(_LEFT_OUT):
-            _check_form(line, encode_left_out(_text(document, "leftOut"), _text(document, "why")))
-            continue
-        name, size, sha256 = document.get("name"), document.get("size"), document.get("sha256")
-        if not isinstance(name, str) or not isinstance(size, int) or not isinstance(sha256, str):
-            raise FormatError("the bundle's manifest holds a line that names no member")
-        _check_form(line, encode_entry(name, size, sha256))
-        place = place_of(name)
-        if place <= last:
-            raise FormatError(f"the bundle's manifest names {name!r} twice or out of order")
-        last = place
-        yield _Entry(name, size, sha256)
-
-
-def _check_form(line: bytes, expected: bytes) -> None:
-    """Raises ``FormatError`` for a line that says more than programs read, or says it twice."""
-    if line != expected:
-        raise FormatError(f"a line of the bundle's manifest {_FORM}")
-
-
-def _read_header(archive: StoredZip) -> BundleHeader:
-    """The manifest's first line.  Raises ``FormatError``."""
-    line, members = next(_manifest_lines(archive), (b"", {}))
-    if members.get("format") != FORMAT:
-        raise FormatError(f"not an evidence bundle: its manifest does not begin with the format {FORMAT}")
-    if members.get("version") != VERSION:
-        raise FormatError(f"an evidence bundle of version {members.get('version')!r}; this reads {VERSION}")
-    requested = members.get("requested")
-    if not isinstance(requested, dict) or not isinstance(members.get("keepsMetadata"), bool):
-        raise FormatError("the bundle's manifest does not say what was asked for, or how")
-    header = BundleHeader(
-        source=_text(members, "source"),
-        bucket=_text(members, "bucket"),
-        keeps_metadata=members["keepsMetadata"],
-        start=_time(members, "start"),
-        end=_time(members, "end"),
-        requested_start=_time(requested, "start") if requested.get("start") is not None else None,
-        requested_end=_time(requested, "end") if requested.get("end") is not None else None,
-        account_ids=_texts(requested, "accountIds"),
-        regions=_texts(requested, "regions"),
-        made_at=_time(members, "madeAt"),
-        made_by=_text(members, "madeBy"),
-    )
-    _check_form(line, encode_header(header))
-    return header
-
-
-def _text(members: Mapping[str, Any], name: str) -> str:
-    value = members.get(name)
-    if not isinstance(value, str):
-        raise FormatError(f"the bundle's manifest lacks {name}")
-    return value
-
-
-def _texts(members: Mapping[str, Any], name: str) -> tuple[str, ...]:
-    values = members.get(name, [])
-    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
-        raise FormatError(f"the bundle's manifest has no list of texts as {name}")
-    return tuple(values)
-
-
-def _time(members: Mapping[str, Any], name: str) -> datetime:
-    try:
-        moment = datetime.fromisoformat(_text(members, name))
-    except ValueError:
-        moment = None
-    if moment is None or moment.tzinfo is None or not _FIRST_YEAR <= moment.year <= _LAST_YEAR:
-        raise FormatError(f"the bundle's manifest has no time as {name}")
-    return moment

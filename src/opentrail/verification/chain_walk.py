@@ -11,24 +11,34 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from heapq import merge
 from itertools import islice
 from typing import Final
 
 from opentrail.core.digests import MAX_DIGEST_BYTES, SIGNATURE, decode_digest, hash_of
 from opentrail.core.errors import FormatError, StoreError
-from opentrail.core.findings import Finding
+from opentrail.core.findings import Finding, FindingCode
 from opentrail.core.gzip_member import decode_member
-from opentrail.core.layout import Folder, LogKind, TrailFolder, digest_prefix, log_prefix, parse_digest_key
+from opentrail.core.layout import (
+    Folder,
+    LogKind,
+    TrailFolder,
+    digest_prefix,
+    log_day_prefix,
+    log_prefix,
+    parse_digest_key,
+)
 from opentrail.core.logging_changes import LoggingHistory
 from opentrail.core.object_checks import DigestReading, check_signature
 from opentrail.core.public_keys import PublicKey
 from opentrail.core.shared_folders import SharedFolders
 from opentrail.core.unproven_links import UnprovenStarts
 from opentrail.core.validation import WITNESS_WITHIN, ChainValidator, DigestProven, FetchDigest, FetchLogFile, Step
+from opentrail.verification.before_view import find_newest_before
 from opentrail.verification.day_folders import list_readable_days
 from opentrail.verification.digest_reader import DigestReader
+from opentrail.verification.odd_objects import OddObjects
 from opentrail.verification.read_ahead import ReadAhead
 from opentrail.verification.refusals import is_of_one_object
 from opentrail.verification.request import VerifyRequest
@@ -38,6 +48,7 @@ _DELIVERED: Final = re.compile(
     r"/(?P<y>[0-9]{4})/(?P<m>[0-9]{2})/(?P<d>[0-9]{2})/[^/]*_(?P<time>(?P=y)(?P=m)(?P=d)T[0-9]{4})Z_[^/]*\Z", re.ASCII
 )
 _DAY: Final = len("/2015/08/17")
+_HOUR: Final = timedelta(hours=1)  # a digest covers no more
 _HINTS: Final = 1000  # digests looked at for the bucket's name, until one is proven
 
 WalkItem = Finding | DigestReading | FetchLogFile | DigestProven
@@ -74,6 +85,8 @@ def walk_chain(
     )
     log_keys = _LogKeys(source, trail.folder, request, ahead)
 
+    odd = OddObjects(source)
+
     def read(step: Step) -> WalkItem:
         if not isinstance(step, FetchDigest):
             return step
@@ -95,10 +108,17 @@ def walk_chain(
             continue
         yield item
         for listed_log in log_keys.up_to(item.key.end_time):
-            yield from _add_listed_log(validator, listed_log)
+            yield from _add_listed_log(validator, listed_log, odd)
         yield from _without_digests(validator.receive_digest(item))
+    for witness in validator.further():
+        yield from _without_digests(validator.receive_digest(reader.read(witness.key, bucket)))
     for listed_log in log_keys.up_to(None):
-        yield from _add_listed_log(validator, listed_log)
+        yield from _add_listed_log(validator, listed_log, odd)
+    yield from _without_digests(validator.end_digests())
+    if request.start is not None and validator.asks_before:
+        before = find_newest_before(source, trail, request.start, ahead)
+        if before is not None:
+            yield from validator.receive_before(reader.read(before, bucket) if isinstance(before, str) else before)
     yield from _without_digests(validator.finish())
 
 
@@ -171,10 +191,7 @@ class _LogKeys:
     """The keys of the log folders, in the order of delivery, and in their places which folders cannot be listed."""
 
     def __init__(self, source: TrailSource, folder: Folder, request: VerifyRequest, ahead: ReadAhead) -> None:
-        listings = (
-            _timed(ahead.iterate(list_readable_days(source, log_prefix(folder, kind), request.start, request.end)))
-            for kind in LogKind
-        )
+        listings = (_timed(ahead.iterate(_list_logs(source, folder, kind, request))) for kind in LogKind)
         self._keys = merge(*listings)  # no two have the same key
         self._next = next(self._keys, None)
 
@@ -184,6 +201,21 @@ class _LogKeys:
         while self._next is not None and (end is None or self._next[0] <= last):
             yield self._next[2] or self._next[1]
             self._next = next(self._keys, None)
+
+
+def _list_logs(source: TrailSource, folder: Folder, kind: LogKind, request: VerifyRequest) -> Iterator[str | Finding]:
+    """The log files of the days in view, and of the end of the day before: the first digest may begin there."""
+    start, prefix = request.start, log_prefix(folder, kind)
+    if start is None or (first := start.astimezone(UTC) - _HOUR).date() == start.astimezone(UTC).date():
+        return list_readable_days(source, prefix, start, request.end)
+    day = log_day_prefix(folder, kind, first)
+    name = f"{day}{folder.account_id}_{kind}_{folder.region}_"
+    listed = list_readable_days(source, prefix, first, request.end, after=f"{name}{first:%Y%m%dT%H%M}")
+    return (
+        key
+        for key in listed
+        if not isinstance(key, str) or not key.startswith(day) or _DELIVERED.match(key, len(day) - _DAY - 1)
+    )
 
 
 def _timed(listed: Iterator[str | Finding]) -> Iterator[tuple[str, str, Finding | None]]:
@@ -204,8 +236,21 @@ def _timed(listed: Iterator[str | Finding]) -> Iterator[tuple[str, str, Finding 
         yield time, key, None
 
 
-def _add_listed_log(validator: ChainValidator, listed: str | Finding) -> Iterable[Finding]:
-    return validator.add_log_key(listed) if isinstance(listed, str) else (listed,)
+def _add_listed_log(validator: ChainValidator, listed: str | Finding, odd: OddObjects) -> Iterable[Finding]:
+    if not isinstance(listed, str):
+        return (listed,)
+    if listed.endswith("/"):
+        return odd.judge(listed)
+    findings = validator.add_log_key(listed)
+    return _look_into_odd(findings, odd) if findings else ()
+
+
+def _look_into_odd(findings: Iterable[Finding], odd: OddObjects) -> Iterator[Finding]:
+    for finding in findings:
+        if finding.code is FindingCode.OBJECT_UNEXPECTED:
+            yield from odd.judge(finding.key)
+        else:
+            yield finding
 
 
 def _without_digests(steps: Iterable[Step]) -> Iterator[Finding | FetchLogFile | DigestProven]:

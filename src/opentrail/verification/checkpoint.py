@@ -18,14 +18,16 @@ from opentrail.core.digests import DigestedLogFile
 from opentrail.core.errors import FormatError
 from opentrail.core.findings import Finding, FindingCode
 from opentrail.core.layout import Folder, TrailFolder
+from opentrail.core.log_folder import Hole
 from opentrail.core.logfiles import parse_json
-from opentrail.core.logging_changes import TrailChange
 from opentrail.core.public_keys import PublicKey
+from opentrail.core.trail_changes import TrailChange
 from opentrail.core.unproven_links import ClaimedFiles, UnprovenStart
 from opentrail.verification.log_file_checks import LogFileResult
 from opentrail.verification.request import VerifyRequest
 from opentrail.verification.result import (
     ChainSummary,
+    EarlierDigests,
     ObjectCounts,
     SignedDigests,
     Span,
@@ -59,7 +61,7 @@ class FinishedChain:
     summary: ChainSummary
     findings: tuple[Finding, ...]
     changes: tuple[TrailChange, ...]  # what its records say of changes to trails; some findings are about them
-    gaps: tuple[Span, ...] = ()  # in which no digests were made: explained when all chains are finished
+    gaps: tuple[tuple[Hole, bool], ...] = ()  # without digests, and whether what lies before is proven: unexplained yet
     starts: tuple[UnprovenStart, ...] = ()  # of chains, which no record has explained yet ...
     claims: tuple[ClaimedFiles, ...] = ()  # ... and log files that may say why
 
@@ -108,7 +110,7 @@ def encode_checkpoint(checkpoint: Checkpoint) -> bytes:
                 **chain_document(chain.summary),
                 "found": [finding_document(finding) for finding in chain.findings],
                 "changes": [encode_change(change) for change in chain.changes],
-                "gaps": [{"start": gap.start.isoformat(), "end": gap.end.isoformat()} for gap in chain.gaps],
+                "gaps": [_gap_document(gap, is_proven=is_proven) for gap, is_proven in chain.gaps],
                 "starts": [_start_document(start) for start in chain.starts],
                 "claims": [_claim_document(claim) for claim in chain.claims],
             }
@@ -195,6 +197,7 @@ def _finished(chain: dict[str, Any]) -> FinishedChain:
         covered=_span(covered) if covered else None,
         unproven=tuple(map(_span, chain["unproven"])),
         stopped=tuple(map(_span, chain["stopped"])),
+        elsewhere=tuple(map(_earlier, chain["elsewhere"])),
         signed_by=tuple(
             SignedDigests(fingerprint=each["fingerprint"], digests=each["digests"], span=_span(each))
             for each in chain["signedBy"]
@@ -205,10 +208,21 @@ def _finished(chain: dict[str, Any]) -> FinishedChain:
         summary=summary,
         findings=tuple(map(_finding, chain["found"])),
         changes=tuple(map(decode_change, chain["changes"])),
-        gaps=tuple(map(_span, chain["gaps"])),
+        gaps=tuple(map(_gap, chain["gaps"])),
         starts=tuple(map(_start, chain["starts"])),
         claims=tuple(map(_claim, chain["claims"])),
     )
+
+
+def _gap_document(gap: Hole, *, is_proven: bool) -> dict[str, Any]:
+    since = gap.since and gap.since.isoformat()
+    return {"start": gap.start.isoformat(), "end": gap.end.isoformat(), "since": since, "isProven": is_proven}
+
+
+def _gap(members: dict[str, Any]) -> tuple[Hole, bool]:
+    span, since = _span(members), members["since"]
+    since = datetime.fromisoformat(since) if since is not None else None
+    return Hole(start=span.start, end=span.end, is_damage=False, since=since), bool(members["isProven"])
 
 
 def _start_document(start: UnprovenStart) -> dict[str, Any]:
@@ -250,6 +264,10 @@ def _trail(chain: dict[str, Any]) -> TrailFolder:
 
 def _span(span: dict[str, str]) -> Span:
     return Span(start=datetime.fromisoformat(span["start"]), end=datetime.fromisoformat(span["end"]))
+
+
+def _earlier(members: dict[str, str]) -> EarlierDigests:
+    return EarlierDigests(until=datetime.fromisoformat(members["until"]), newest=members["newest"])
 
 
 def _finding(document: dict[str, Any]) -> Finding:

@@ -36,11 +36,11 @@ def list_days(source: TrailSource, prefix: str, start: datetime | None, end: dat
 
 
 def list_readable_days(
-    source: TrailSource, prefix: str, start: datetime | None, end: datetime | None
+    source: TrailSource, prefix: str, start: datetime | None, end: datetime | None, *, after: str = ""
 ) -> Iterator[str | Finding]:
-    """The same; in the place of each folder that the source refuses, a finding that names it."""
+    """The same, but of the first day only what sorts ``after``; for each refused folder a finding in its place."""
     days = _Days.of(prefix, start, end)
-    return list_readable(source, prefix, start_after=days.after, before=days.before)
+    return list_readable(source, prefix, start_after=after or days.after, before=days.before)
 
 
 def find_beside_days(
@@ -110,7 +110,7 @@ class _Above:
                 self.strays.add_unread(unread_folder(self._prefix, error))
             return
         for folder in folders:
-            if _is_date(folder.removeprefix(self._region)):
+            if is_date(folder.removeprefix(self._region)):
                 self._dates.append(folder)
             elif not self._days.holds(folder):
                 self.strays.add_folder(folder)
@@ -131,7 +131,7 @@ class _Above:
             self.strays.add_key(key)
 
 
-def _is_date(text: str) -> bool:
+def is_date(text: str) -> bool:
     """Whether ``text`` is YYYY/, YYYY/MM/ or YYYY/MM/DD/, of a year in which something can have been delivered."""
     match = _DATE.fullmatch(text)
     if match is None:

@@ -21,28 +21,29 @@ from typing import Final
 from opentrail.core.digests import DigestedLogFile
 from opentrail.core.errors import OpentrailError, StoreError
 from opentrail.core.findings import Finding, FindingCode, found
-from opentrail.core.layout import LogKind, TrailFolder, log_prefix
-from opentrail.core.log_folder import Hole
-from opentrail.core.logging_changes import LoggingHistory, TrailChange
-from opentrail.core.object_checks import DigestReading, hash_log_file
+from opentrail.core.layout import LogKind, TrailFolder, digest_prefix, log_prefix
+from opentrail.core.logging_changes import LoggingHistory
+from opentrail.core.object_checks import DigestReading, LogFileReading, hash_log_file
 from opentrail.core.public_keys import PublicKey
 from opentrail.core.shared_folders import SharedFolders, fingerprint_of_key
+from opentrail.core.trail_changes import TrailChange
 from opentrail.core.unproven_links import UnprovenStarts
 from opentrail.core.validation import FetchLogFile
+from opentrail.verification.before_view import RecordsBefore
 from opentrail.verification.chain_links import ChainLinks
 from opentrail.verification.chain_threads import run_all
 from opentrail.verification.chain_walk import find_bucket, walk_chain
 from opentrail.verification.checkpoint import Checkpoint, FinishedChain, PartialChain, run_of
 from opentrail.verification.day_folders import find_beside_days, list_readable_days
 from opentrail.verification.digest_reader import DigestReader
-from opentrail.verification.discovery import Discovery, FoundChain, find_chains
+from opentrail.verification.discovery import Discovery, FoundChain, find_chains, narrow
 from opentrail.verification.log_file_checks import Checks, LogFileTask, Sources, check_task, files_in_batch
 from opentrail.verification.object_verdicts import ObjectListener, ObjectVerdicts
 from opentrail.verification.public_keys_file import keys_by_fingerprint
 from opentrail.verification.read_ahead import NoReadAhead, ReadAhead, ThreadReadAhead
 from opentrail.verification.refusals import is_of_one_object
 from opentrail.verification.request import VerifyRequest
-from opentrail.verification.result import ChainSummary, Span, VerifyResult
+from opentrail.verification.result import ChainSummary, VerifyResult
 from opentrail.verification.source import TrailSource
 from opentrail.verification.tally import ChainTally, ChangedMeanwhile, OnFinding
 from opentrail.verification.worker_processes import GrowingChecks, ProcessChecks, can_fork, open_checks
@@ -103,7 +104,7 @@ class Verification:
         self._lock = threading.Lock()
         self._objects = ObjectVerdicts(objects, self._lock)
         self._codes: Counter[FindingCode] = Counter()
-        self._history = LoggingHistory()
+        self._history = LoggingHistory(trail_account=request.trail_account, wants=self._is_looked_for)
         self._shared = SharedFolders()
         self._starts = UnprovenStarts()
         self._links = ChainLinks()
@@ -127,10 +128,23 @@ class Verification:
             work = partial(self._verify_chain, checks=checks, ahead=ahead)
             threads = _CHAINS_AT_ONCE if is_slow else 1
             run_all(work, self._discovery.chains, threads=threads, check=self._raise_if_stopping)
+            before = RecordsBefore(
+                self._source,
+                self._request,
+                self._reader,
+                self._read_records,
+                history=self._history,
+                starts=self._starts,
+            )
+            before.look({trail: summary.bucket for trail, summary in self._summaries.items()})
             doubts = self._starts.judge(self._history, self._read_changes)
-            gone = self._links.missing(self._source, self._summaries, self._request.start)
+            gone = self._links.missing(self._source, self._summaries, self._request)
             for trail, finding in (*self._find_unvouched(), *gone, *doubts, *self._history.finish()):
                 self._add_to_summary(trail, finding)
+                if trail in self._summaries:
+                    is_empty = not self._summaries[trail].digests.total
+                    for doubt in before.doubt(trail, finding, is_empty=is_empty):
+                        self._add_to_summary(trail, doubt)
             self._objects.finish()
         finally:
             checks.close()
@@ -203,6 +217,11 @@ class Verification:
             self._walk(tally, bucket, checks, ahead)
         self._end_chain(tally.summary(), tally.finished())
 
+    def _is_looked_for(self, trail: TrailFolder) -> bool:
+        """Whether the chain of ``trail`` would be verified, if it was there."""
+        asked = narrow(self._request)
+        return asked.expects(trail) and digest_prefix(trail.folder).startswith(asked.prefix)
+
     def _find_unvouched(self) -> Iterator[tuple[TrailFolder, Finding]]:
         """Log files that no trail names of all that deliver into a folder: their names are looked up once more."""
         for trail, fingerprints in self._shared.unvouched():
@@ -223,9 +242,12 @@ class Verification:
 
     def _read_changes(self, file: DigestedLogFile) -> tuple[TrailChange, ...]:
         """What the log file says of changes to trails, if it is what a digest, which nothing proves, says of it."""
+        return self._read_records(file).changes
+
+    def _read_records(self, file: DigestedLogFile) -> LogFileReading:
         self._raise_if_stopping()
         task = LogFileTask("", file.key, file.hash_value, with_changes=True)
-        return check_task(Sources(self._source), task)[1].changes
+        return check_task(Sources(self._source), task)[1]
 
     def _take_finished(self, chain: FinishedChain) -> None:
         """What the chain's walk would have told."""
@@ -236,9 +258,10 @@ class Verification:
         with self._lock:
             if trail.folder.region == trail.home_region:
                 self._history.add_read(trail.folder)
-            for span in chain.gaps:
-                gap = Hole(start=span.start, end=span.end, is_damage=False)
-                self._history.add_gap(trail, gap, is_proven=self._source.keeps_metadata)
+            for gap, is_proven in chain.gaps:
+                self._history.add_gap(trail, gap, is_proven=is_proven)
+            if chain.summary.covered is not None:
+                self._history.add_digest(trail, chain.summary.covered.end, chain.summary.bucket)
             for start in chain.starts:
                 self._starts.add_start(trail, start)
             for claim in chain.claims:
@@ -331,16 +354,16 @@ class Verification:
         with self._lock:
             self._summaries[summary.trail] = summary
             if finished is not None:
-                gaps = tuple(Span(start=gap.start, end=gap.end) for gap in self._history.gaps_of(summary.trail))
+                gaps = self._history.gaps_of(summary.trail)
                 starts, claims = self._starts.starts_of(summary.trail), self._starts.claims_of(summary.trail)
                 self._finished[summary.trail] = replace(finished, gaps=gaps, starts=starts, claims=claims)
 
     def _on_finding(self, trail: TrailFolder | None, finding: Finding) -> None:
         with self._lock:
             self._codes[finding.code] += 1
+            self._history.add_finding(trail, finding)
             if trail is not None:
                 self._starts.add_finding(trail, finding)
-                self._history.add_finding(trail, finding)
                 self._links.add(trail, finding)
             self._user_on_finding(trail, finding)
 

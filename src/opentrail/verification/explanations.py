@@ -54,10 +54,18 @@ EXPLANATIONS: Final[Mapping[FindingCode, str]] = {
     FindingCode.CHAIN_STARTED: "A chain of digests begins here: validation or logging was turned on.",
     FindingCode.CHAIN_ELSEWHERE: "The chain comes from another bucket or prefix, where the trail delivered before.",
     FindingCode.CHAIN_CUT_OFF: "The newest digests, which must have been delivered by then, are not there.",
+    FindingCode.EDGE_UNEXAMINED: (
+        "Nothing beyond this edge of the time that was asked for can be trusted, so nobody can tell whether digests "
+        "are missing there."
+    ),
     FindingCode.SPAN_UNPROVEN: "For this span no digest can be trusted, so nothing is proven of it.",
     FindingCode.NO_DIGESTS: "There is no digest to prove anything with.",
     FindingCode.FOLDER_UNREACHABLE: (
         "The folder is there and could not be looked into: a trail, or a part of one, that lies there was not verified."
+    ),
+    FindingCode.FOLDERS_NOT_SEARCHED: "Trails may lie in folders that were not looked into: they were not verified.",
+    FindingCode.HOME_REGION_ABSENT: (
+        "The names of the digests tell the trail's home region, and none of its digests lies in that region's folder."
     ),
     FindingCode.TRAILS_TOO_MANY: "Digests of more trails than can deliver there lie in one folder; not all were read.",
     FindingCode.KEY_ROTATED: "From this digest on another key signs, as happens from time to time.",
@@ -82,7 +90,12 @@ EXPLANATIONS: Final[Mapping[FindingCode, str]] = {
     FindingCode.LOG_FILES_OF_OTHER_TRAIL: "No digest of this trail names these files; another trail delivers here too.",
     FindingCode.LOG_FILE_WITHOUT_DIGESTS: "The file was delivered while no digests were made: nothing proves it.",
     FindingCode.LOG_FILE_UNPROVEN: "The digest that should name the file is damaged or missing.",
-    FindingCode.LOG_FILES_NOT_YET_NAMED: "These files are newer than the newest digest; the next one should name them.",
+    FindingCode.LOG_FILES_NOT_YET_NAMED: (
+        "These files are newer than the newest digest that was read; the one that follows it should name them."
+    ),
+    FindingCode.LOG_FILES_BEFORE_DIGESTS: (
+        "These files are older than the first digest: validation was turned on later, and nothing proves them."
+    ),
     FindingCode.LOG_FILE_NOT_JSON: "The file is as it was delivered, and yet not what a log file is.",
     FindingCode.LOGGING_STOPPED: "A record says that somebody stopped logging, or the making of digests.",
     FindingCode.TRAIL_CHANGED: "A record says that somebody changed what the trail logs.",

@@ -4,8 +4,11 @@ Rules:
 
 * In a bucket of the local store names are escaped and metadata lie beside the data (``stores.local_names``,
   ``stores.local_sidecars``); in a plain copy a name is a key's component as it is, and there are no metadata.  The
-  metadata of a single digest make it a store, so that no file which is put or taken away turns the accusation of a
-  digest into a signature that a copy has lost: for that, whoever tampers must remove the metadata of all.
+  metadata of a single digest, beside it, make it a store, so that no file which is put or taken away turns the
+  accusation of a digest into a signature that a copy has lost: for that, whoever tampers must remove the metadata of
+  all.  Nothing else does, so that no file of another kind turns a copy's lost signatures into accusations.
+* A name that the store would not have written is no object's.  It is listed as it is all the same, because ``zcat`` and
+  whoever else goes over the folder reads it; and it is not there when it is read.
 * No symbolic link below the root is followed, whatever a digest or a listing says: every folder is opened from the one
   above it.  A link to a file, a pipe or a device is listed like a file, and is not there when it is read.  A link to a
   folder is a folder that cannot be read, and so is one that leads nowhere, unless it is named like a file.
@@ -18,16 +21,17 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 from opentrail.core.errors import ConfigError, NoSuchObject, StoreError
 from opentrail.core.layout import LogKind
-from opentrail.stores.local_names import FILE, META, WORK_FOLDER, EntryKind, format_path, parse_name, sidecar_path
+from opentrail.stores.local_names import FILE, META, MORE, WORK_FOLDER, EntryKind, format_path, parse_name, sidecar_path
 from opentrail.stores.local_sidecars import decode_sidecar, foreign_entry, mark_of, match_entry
 from opentrail.verification.source import ObjectTooLarge, OnKey, SourceObject, ignore_key, user_metadata
 
@@ -35,11 +39,12 @@ _PIECE_BYTES: Final = 1024 * 1024
 _FOLDERS_OPEN: Final = 64  # a thread's: the log and digest folders of a few days
 _LOOKED_AT: Final = 64  # folders of log files, for metadata where those of digests have none
 _LOG_FOLDERS: Final = frozenset(LogKind)
+_FILE_OF_A_TRAIL: Final = re.compile(r"[0-9]{12}_CloudTrail(?:-[A-Za-z]+)?_.+\.json\.gz", re.ASCII | re.DOTALL)
 _FILE_FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # a pipe must not hold the reader
 _FOLDER_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _SIDECAR_BYTES: Final = 256 * 1024
 _ABSENT: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENXIO})
-_Entry = tuple[bytes, bool, str]  # the keys' first bytes, whether it is a folder, path
+_Entry = tuple[bytes, bool, str]  # the keys' first bytes, whether it is a folder, its path
 
 
 class FolderSource:
@@ -56,6 +61,7 @@ class FolderSource:
         if not folder.is_dir():
             raise ConfigError(f"{root}: there is no such folder")
         self._local = threading.local()
+        self.sidecar = ""  # the file that makes it a bucket of the local store
         self.keeps_metadata = self._is_store()
         self._path_of: Callable[[str], str] = format_path if self.keeps_metadata else _plain_path
 
@@ -63,23 +69,23 @@ class FolderSource:
         """Every file below ``prefix``, as a key, in byte order; one folder in memory at a time."""
         wanted, after = (text.encode("utf-8", "surrogateescape") for text in (prefix, start_after))
         above = wanted[: wanted.rfind(b"/") + 1]
-        stack = [iter(self._entries(above))]
+        stack = [iter(self._entries_at(above))]
         while stack:
             entry = next(stack[-1], None)
             if entry is None:
                 stack.pop()
                 continue
-            first, is_folder, _ = entry
+            first, is_folder, path = entry
             if not is_folder:
                 if first.startswith(wanted) and first > after:
                     yield first.decode("utf-8", "surrogateescape")
             elif (first.startswith(wanted) or wanted.startswith(first)) and (first > after or after.startswith(first)):
-                stack.append(iter(self._entries(first)))
+                stack.append(iter(self._entries(first, path)))
 
     def list_folders(self, prefix: str, *, beside: OnKey = ignore_key) -> list[str]:
         """The folders in ``prefix``."""
         folders: list[str] = []
-        for first, is_folder, _ in self._entries(prefix.encode("utf-8", "surrogateescape")):
+        for first, is_folder, _ in self._entries_at(prefix.encode("utf-8", "surrogateescape")):
             (folders.append if is_folder else beside)(first.decode("utf-8", "surrogateescape"))
         return folders
 
@@ -123,7 +129,7 @@ class FolderSource:
         self._folders().clear()
 
     def _is_store(self) -> bool:
-        """Whether metadata lie beside anything but log files, or in the first folders of these."""
+        """Whether metadata lie beside a digest, or beside a log file in the first folders of these."""
         waiting = [self._root]
         log_folders: list[str] = []
         left = _LOOKED_AT
@@ -131,9 +137,10 @@ class FolderSource:
             is_log_folder = not waiting
             left -= is_log_folder
             try:
-                with os.scandir((waiting or log_folders).pop()) as entries:
+                with os.scandir(folder := (waiting or log_folders).pop()) as entries:
                     for entry in entries:
-                        if entry.name.endswith(META):
+                        if entry.name.endswith(META) and _is_sidecar(folder, entry.name):
+                            self.sidecar = entry.path
                             return True
                         if entry.name != WORK_FOLDER and entry.is_dir(follow_symlinks=False):
                             (log_folders if is_log_folder or entry.name in _LOG_FOLDERS else waiting).append(entry.path)
@@ -189,14 +196,22 @@ class FolderSource:
     def _open_folder(self, path: str) -> int:
         """A descriptor of the folder, opened from the root down without following a link.  Raises ``OSError``."""
         folders = self._folders()
-        found = folders.get(path)
-        if found is not None:
-            return found
-        if path:
-            above, _, name = path.rpartition("/")
-            descriptor = os.open(name, _FOLDER_FLAGS | os.O_NOFOLLOW, dir_fd=self._open_folder(above))
-        else:
-            descriptor = os.open(self._root, _FOLDER_FLAGS)
+        below: list[str] = []  # of the nearest folder that is open, each with its path
+        nearest = path
+        while nearest and nearest not in folders:
+            below.append(nearest)
+            nearest = nearest.rpartition("/")[0]
+        descriptor = folders.get(nearest)
+        if descriptor is None:
+            descriptor = self._keep_open("", os.open(self._root, _FOLDER_FLAGS))
+        for each in reversed(below):
+            name = each.rpartition("/")[2]
+            descriptor = self._keep_open(each, os.open(name, _FOLDER_FLAGS | os.O_NOFOLLOW, dir_fd=descriptor))
+        return descriptor
+
+    def _keep_open(self, path: str, descriptor: int) -> int:
+        """``descriptor``, which is that of the folder at ``path``, kept until so many others were opened."""
+        folders = self._folders()
         if len(folders) >= _FOLDERS_OPEN:
             os.close(folders.pop(next(iter(folders))))
         folders[path] = descriptor
@@ -221,37 +236,59 @@ class FolderSource:
         mark = mark_of(status)
         return user_metadata((match_entry(entries, mark) or foreign_entry(entries, mark)).metadata)
 
-    def _entries(self, above: bytes) -> list[_Entry]:
+    def _entries_at(self, above: bytes) -> list[_Entry]:
         """What lies in the folder whose keys start with ``above``, in the order of its keys."""
-        parse = parse_name if self.keeps_metadata else _parse_plain
-        try:
-            path = self._path_of(above[:-1].decode("utf-8", "surrogateescape")) if above else ""
-            descriptor = os.open(".", _FOLDER_FLAGS, dir_fd=self._open_folder(path))
-        except ValueError:
-            return []
-        except OSError as error:
-            key = above.decode("utf-8", "replace")
-            if self._is_absent(error):
-                self._refuse_links_above(key, f"{path}/")
-                return []
-            raise self._store_error(f"{self._root}{key}", error) from error
+        key = above[:-1].decode("utf-8", "surrogateescape")
+        paths = {""} if not above else set()
+        for path_of in (self._path_of, _plain_path) if above else ():
+            with suppress(ValueError):  # none can have the key
+                paths.add(path_of(key))
+        return sorted(entry for path in paths for entry in self._entries(above, path))
+
+    def _entries(self, above: bytes, path: str) -> list[_Entry]:
+        """What lies in the folder at ``path``, whose keys start with ``above``, in the order of its keys."""
         found: list[_Entry] = []
-        try:
-            with self._store_errors(above.decode("utf-8", "replace")), os.scandir(descriptor) as entries:
-                for entry in entries:
-                    if self.keeps_metadata and entry.name.startswith("."):
-                        continue  # a sidecar, mostly: half of the files
-                    is_folder = _is_folder(entry)
-                    parsed = parse(entry.name, is_folder=is_folder)
-                    if parsed is not None and parsed[1] is not EntryKind.MORE:
-                        first = above + parsed[0] + (b"/" if is_folder else b"")
-                        found.append((first, is_folder, entry.name))
-        finally:
-            os.close(descriptor)
+        pieces = [(above, path)]  # of one folder: a long component lies in several
+        while pieces:
+            first, piece = pieces.pop()
+            for name, is_folder in self._names_in(first, piece):
+                below = f"{piece}/{name}" if piece else name
+                raw, kind = self._parse(name, is_folder=is_folder)
+                if kind is EntryKind.MORE:
+                    pieces.append((first + raw, below))
+                else:
+                    found.append((first + raw + (b"/" if is_folder else b""), is_folder, below))
         if not found and not self._has_root():
             raise StoreError(f"{self.name}: the folder is not there any more", retryable=True)
         found.sort()
         return found
+
+    def _names_in(self, above: bytes, path: str) -> Iterator[tuple[str, bool]]:
+        """The names in the folder at ``path``, whose keys start with ``above``, and which of them are folders'."""
+        try:
+            descriptor = os.open(".", _FOLDER_FLAGS, dir_fd=self._open_folder(path))
+        except OSError as error:
+            key = above.decode("utf-8", "replace")
+            if self._is_absent(error):
+                self._refuse_links_above(key, f"{path}/")
+                return
+            raise self._store_error(f"{self._root}{key}", error) from error
+        try:
+            with self._store_errors(above.decode("utf-8", "replace")), os.scandir(descriptor) as entries:
+                for entry in entries:
+                    if not self.keeps_metadata or not self._is_its_own(path, entry.name):
+                        yield entry.name, _is_folder(entry)
+        finally:
+            os.close(descriptor)
+
+    def _is_its_own(self, path: str, name: str) -> bool:
+        """Whether ``name``, in the folder at ``path``, is the store's own, and no object's."""
+        return (name.startswith(".") and name.endswith(META)) or (name == WORK_FOLDER and not path)
+
+    def _parse(self, name: str, *, is_folder: bool) -> tuple[bytes, EntryKind]:
+        """What ``name`` stands for; what is no part of a key stands for itself."""
+        parsed = parse_name(name, is_folder=is_folder) if self.keeps_metadata else None
+        return parsed or (os.fsencode(name), EntryKind.FOLDER if is_folder else EntryKind.FILE)
 
     def _refuse_links_above(self, key: str, path: str) -> None:
         """Raise ``StoreError`` where ``path`` leads through a symbolic link: what is behind it is not missing."""
@@ -293,15 +330,20 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return "." not in entry.name
 
 
+def _is_sidecar(folder: str, name: str) -> bool:
+    """Whether ``name``, which ends as metadata do, is that of the metadata of a digest or log file beside it."""
+    data = name.removeprefix(".").removesuffix(META)
+    above = os.path.basename(folder)  # noqa: PTH119  every component is text here
+    whole = above.removesuffix(MORE) + data if above.endswith(MORE) else data
+    is_named_so = name.startswith(".") and _FILE_OF_A_TRAIL.fullmatch(whole) is not None
+    return is_named_so and os.path.lexists(f"{folder}/{data}")
+
+
 def _plain_path(key: str) -> str:
     """The path of ``key`` in a plain copy.  Raises ``ValueError`` when no file there can have it."""
     if "\0" in key or any(part in ("", ".", "..") for part in key.split("/")):
         raise ValueError(key)
     return key
-
-
-def _parse_plain(name: str, *, is_folder: bool) -> tuple[bytes, EntryKind] | None:
-    return name.encode("utf-8", "surrogateescape"), EntryKind.FOLDER if is_folder else EntryKind.FILE
 
 
 def _read_to(descriptor: int, *, expected: int, limit: int) -> bytes:

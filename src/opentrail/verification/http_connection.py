@@ -13,7 +13,7 @@ import socket
 import ssl
 import struct
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
@@ -191,11 +191,21 @@ class HttpConnection:
         version, _, rest = first.partition(" ")
         if not version.startswith("HTTP/1.") or not (rest[:3].isascii() and rest[:3].isdigit() and len(rest) >= 3):
             raise self._broken("its answer is not HTTP")
+        return version, int(rest[:3]), self._read_fields(lines)
+
+    def _read_fields(self, lines: Iterable[str]) -> dict[str, str]:
+        """Fields by their lower-case names; one that comes again is a list, and no body has two lengths (RFC 9110)."""
         fields: dict[str, str] = {}
         for line in lines:
             name, _, value = line.partition(":")
-            fields[name.lower()] = value.strip()
-        return version, int(rest[:3]), fields
+            name, value = name.lower(), value.strip()
+            if name not in fields:
+                fields[name] = value
+            elif name != "content-length":
+                fields[name] += f", {value}"
+            elif fields[name] != value:
+                raise self._broken("its answer says two lengths")
+        return fields
 
     def _read_counted(self, size: int) -> Iterator[bytes]:
         while size:

@@ -4,7 +4,7 @@ Three ways with one meaning (``Checks``): ``InlineChecks`` where reading costs a
 ``ThreadChecks`` where a source answers after a while, ``ProcessChecks`` (``worker_processes``), whose workers use one
 of the two.  Rules: so many batches are under way and no more, so that memory is bounded; large log files stream
 through, and of those whose content is held whole a process has one at a time; a log file that the source refuses is a
-finding; a source that fails and might do better later fails the batch.
+finding; a source that fails and might do better later fails the batch, and at once all that come behind it.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from opentrail.core.digests import DigestedLogFile
 from opentrail.core.errors import NoSuchObject, StoreError
 from opentrail.core.findings import Finding, FindingCode, found
 from opentrail.core.gzip_member import AT_ONCE_BYTES
-from opentrail.core.logging_changes import TrailChange
 from opentrail.core.object_checks import LogFileReading, read_changes, read_log_file
+from opentrail.core.trail_changes import TrailChange
+from opentrail.verification.aws_faults import AwsFault
 from opentrail.verification.read_ahead import ReadingThreads
 from opentrail.verification.refusals import is_of_one_object
 from opentrail.verification.source import TrailSource
@@ -189,6 +190,7 @@ class Sources:
 
     def __init__(self, source: TrailSource) -> None:
         self.whole = threading.Lock()  # of the one whose content is held whole
+        self.failure: StoreError | None = None  # of a source as a whole: nothing more is tried
         self._lock = threading.Lock()
         self._by_bucket: dict[str, TrailSource | None] = {"": source}
 
@@ -208,16 +210,19 @@ def check_task(sources: Sources, task: LogFileTask) -> _Checked:
 
     Raises ``StoreError`` when the source failed, and may do better later.
     """
+    if sources.failure is not None:
+        raise sources.failure
     try:
         try:
             return _check(sources, task)
         except StoreError as error:
-            if not error.retryable:
+            if not error.retryable or isinstance(error, AwsFault):
                 raise
             return _check(sources, task)  # what broke within a body; all else the source itself has tried again
     except StoreError as error:
         source = sources.find(task.bucket)
         if source is None or not is_of_one_object(error, source, task.key):
+            sources.failure = error
             raise
         return _unreachable(task, f"cannot be read: {error}")
 

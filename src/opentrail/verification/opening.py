@@ -7,6 +7,7 @@ Behind a gs:// or az:// may stand options of the store, ``?name=value``, as ``st
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -59,7 +60,8 @@ def open_source(text: str, options: SourceOptions) -> OpenedSource:
     if not colon or scheme == "file":
         opened = _open_path(rest if colon else text)
         if options.metadata_lost and opened.source.keeps_metadata:
-            raise ConfigError(f"--metadata-lost: {text} has the metadata of its objects")
+            where = f": {opened.source.sidecar}" if isinstance(opened.source, FolderSource) else ""
+            raise ConfigError(f"--metadata-lost: {text} has the metadata of its objects{where}")
     else:
         rest, mark, query = rest.partition("?") if scheme in _REMOTE else (rest, "", "")
         bucket, _, prefix = rest.partition("/")
@@ -78,6 +80,7 @@ def open_source(text: str, options: SourceOptions) -> OpenedSource:
 
 
 def _open_path(text: str) -> OpenedSource:
+    _check_path(text)
     if not Path(text).is_file():
         return OpenedSource(source=FolderSource(text))
     from opentrail.verification.bundle_source import BundleSource  # noqa: PLC0415  only for a bundle
@@ -86,6 +89,28 @@ def _open_path(text: str) -> OpenedSource:
     span = Span(start=bundle.header.start, end=bundle.header.end)
     keys = bundle.public_keys()
     return OpenedSource(source=bundle, span=span, public_keys=keys, findings=bundle.check(), bundle=bundle)
+
+
+def _check_path(text: str) -> None:
+    """Raises ``ConfigError``."""
+    if not os.path.lexists(text):
+        raise ConfigError(f"{text or 'SOURCE is empty'}: there is no such file or folder{_what_it_may_be(text)}")
+    path = Path(text)
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise ConfigError(f"{text}: neither a folder nor a file; what a pipe or a device holds is to be copied first")
+
+
+def _what_it_may_be(text: str) -> str:
+    """How to write what ``text`` seems to be, which is no path; "" if it is like nothing else."""
+    from opentrail.verification.s3_hosts import is_bucket_name  # noqa: PLC0415  only for a mistake
+
+    if text.startswith("arn:"):
+        service, name = text.split(":", 3)[2:3], text.rpartition(":")[2]
+        if service == ["cloudtrail"]:
+            return ": SOURCE is where the trail lies, s3://BUCKET[/PREFIX], with --trail-arn for that trail alone"
+        return f": a bucket is s3://{name}" if service == ["s3"] and name else ""
+    is_bucket = is_bucket_name(text.partition("/")[0]) and not text.endswith(".zip")
+    return f"; a bucket is s3://{text}" if is_bucket else ""
 
 
 def _no_bucket(name: str) -> str:

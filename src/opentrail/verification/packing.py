@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import IO, Final
 
-from opentrail.core.errors import ConfigError, StoreError
+from opentrail.core.errors import ConfigError
 from opentrail.core.events import format_time
 from opentrail.core.findings import Finding, FindingCode, counted
 from opentrail.core.layout import Folder
@@ -21,6 +21,7 @@ from opentrail.core.log_folder import DELIVERY
 from opentrail.core.public_keys import PublicKey, encode_public_keys
 from opentrail.core.validation import LATEST_DIGEST
 from opentrail.verification.bundle import (
+    HARMLESS,
     PUBLIC_KEYS,
     README,
     REPORT_HTML,
@@ -30,7 +31,7 @@ from opentrail.verification.bundle import (
 )
 from opentrail.verification.bundle_source import BundleSource
 from opentrail.verification.day_folders import find_beside_days
-from opentrail.verification.discovery import find_chains
+from opentrail.verification.discovery import find_chains, narrow
 from opentrail.verification.engine import Verification
 from opentrail.verification.evidence import Collected, collect, leave_out, span_of
 from opentrail.verification.finding_log import FindingLog
@@ -103,12 +104,11 @@ def pack(packing: Packing, file: IO[bytes], path: str, state: PackingState) -> V
     writer, log = BundleWriter(file, header), FindingLog()
     try:
         strays += find_beside_days(packing.source, folders, replace(packing.request, end=header.end), ahead)
-        _check_listed(strays)
         writer.add_text(README, _readme(packing, header))
         span = Span(start=header.start, end=header.end)
         collect(packing.source, folders, span, writer, ahead=ahead, collected=state.collected)
         for stray in strays:
-            leave_out(stray.key, stray.message, writer, state.collected)
+            leave_out(*_left_out(stray), writer, state.collected)
         if not writer.count:
             raise ConfigError(_nothing(packing, state.collected))
         writer.add_text(PUBLIC_KEYS, encode_public_keys(packing.public_keys))
@@ -129,7 +129,7 @@ def pack(packing: Packing, file: IO[bytes], path: str, state: PackingState) -> V
 
 def _plan(packing: Packing) -> tuple[list[Folder], list[Finding], BundleHeader]:
     """The folders to pack, what lies beside them and is no evidence, and what the bundle says of itself."""
-    request = packing.request
+    request, asked = packing.request, narrow(packing.request)  # SOURCE itself may be of one account or region
     assert request.start is not None
     assert request.end is not None
     strays: list[Finding] = []  # ``discovery`` bounds their number
@@ -144,20 +144,19 @@ def _plan(packing: Packing) -> tuple[list[Folder], list[Finding], BundleHeader]:
         end=span.end,
         requested_start=request.start,
         requested_end=request.end,
-        account_ids=tuple(sorted(request.account_ids)),
-        regions=tuple(sorted(request.regions)),
+        account_ids=tuple(sorted(asked.account_ids)),
+        regions=tuple(sorted(asked.regions)),
         made_at=packing.made_at,
         made_by=f"opentrail {packing.version}",
     )
     return folders, strays, header
 
 
-def _check_listed(strays: Iterable[Finding]) -> None:
-    """Raises ``StoreError`` for a folder that cannot be listed: of what lies there a bundle would say nothing."""
-    for stray in strays:
-        if stray.code is FindingCode.FOLDER_UNREACHABLE:
-            message = f"{stray.key}: {stray.message}; --account-id and --region leave folders out by name"
-            raise StoreError(message, retryable=False)
+def _left_out(stray: Finding) -> tuple[str, str]:
+    """What the manifest says of ``stray``: a key, and why; for a folder, the object in it that says what it is."""
+    if stray.code is FindingCode.OBJECT_UNEXPECTED:
+        return stray.key, HARMLESS
+    return stray.details.get("first", stray.key), stray.message
 
 
 def _nothing(packing: Packing, collected: Collected) -> str:
@@ -176,6 +175,9 @@ def _verified(packing: Packing, header: BundleHeader) -> VerifyRequest:
         original_bucket=header.bucket,
         asked_at=packing.made_at,
         with_events=packing.request.with_events,
+        is_excerpt=True,
+        packed_accounts=frozenset(header.account_ids),
+        packed_regions=frozenset(header.regions),
         jobs=packing.request.jobs,
     )
 

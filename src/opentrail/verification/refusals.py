@@ -16,10 +16,9 @@ from opentrail.core.errors import StoreError
 from opentrail.core.findings import Finding, FindingCode, found
 from opentrail.core.layout import parse_digest_key
 from opentrail.core.object_checks import DigestReading
-from opentrail.verification.aws_faults import RETRIED_STATUSES, AwsFault
+from opentrail.verification.aws_faults import AwsFault
 from opentrail.verification.source import TrailSource, UnreliableListing
 
-_OF_THE_SERVER: Final = RETRIED_STATUSES - {500}  # it is overloaded, or nobody is there
 _NEIGHBOURS: Final = 3  # objects that are asked for, until one is answered
 
 
@@ -44,7 +43,7 @@ def is_of_one_object(error: StoreError, source: TrailSource, key: str) -> bool:
     """Whether ``error`` is about the object at ``key`` alone, and not of a ``source`` that fails."""
     if not error.retryable:
         return True
-    if isinstance(error, AwsFault) and error.status in _OF_THE_SERVER:
+    if isinstance(error, AwsFault) and error.is_of_the_server:
         return False
     folder = key.rpartition("/")[0]
     for above in (folder, folder.rpartition("/")[0]):  # of its day; or, where it is alone, of its month

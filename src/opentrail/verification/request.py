@@ -30,6 +30,9 @@ class VerifyRequest:
     is_until_now: bool = False  # ``expected_until`` goes with the clock: a later run asks the same
     asked_at: datetime | None = None  # now: a chain that ends before it, and before ``end``, is to be explained
     with_events: bool = False  # read every event, to find those that stand in two log files
+    is_excerpt: bool = False  # the source holds what somebody took out of a bucket, and no more: an evidence bundle
+    packed_accounts: frozenset[str] = frozenset()  # that were asked for when it was packed; none: all
+    packed_regions: frozenset[str] = frozenset()  # the same
     jobs: int = 1  # processes that read and check
 
     def wants(self, trail: TrailFolder) -> bool:
@@ -41,6 +44,15 @@ class VerifyRequest:
             and (not self.trail_account or bool(folder.organization_id) or folder.account_id == self.trail_account)
             and (not self.account_ids or folder.account_id in self.account_ids)
             and (not self.regions or folder.region in self.regions)
+        )
+
+    def expects(self, trail: TrailFolder) -> bool:
+        """Whether the digests of ``trail`` should lie here, if there are any: nobody left them out."""
+        folder = trail.folder
+        return (
+            self.wants(trail)
+            and (not self.packed_accounts or folder.account_id in self.packed_accounts)
+            and (not self.packed_regions or folder.region in self.packed_regions)
         )
 
     def filters(self) -> Iterator[tuple[str, str]]:

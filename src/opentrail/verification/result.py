@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
 
+from opentrail.core.errors import FormatError
 from opentrail.core.events import format_time
 from opentrail.core.findings import RULES, Concern, Finding, FindingCode, counted
-from opentrail.core.layout import TrailFolder
+from opentrail.core.layout import TrailFolder, parse_digest_key
 
 EXIT_VALID: Final = 0
 EXIT_NOT_VALID: Final = 1
@@ -95,6 +97,17 @@ class SignedDigests:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EarlierDigests:
+    """A chain comes from elsewhere: its digests that end at ``until``, or before, were delivered there.
+
+    ``newest`` is the newest of them, as the chain names it: ``s3://BUCKET/KEY``.
+    """
+
+    until: datetime
+    newest: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ChainSummary:
     """One chain: the digests of one trail for one account and region, and the log files that they name."""
 
@@ -106,6 +119,7 @@ class ChainSummary:
     covered: Span | None  # from the first proven digest's start to the last one's end; None: nothing is proven
     unproven: tuple[Span, ...] = ()  # within ``covered``, where no digest can be trusted
     stopped: tuple[Span, ...] = ()  # within ``covered``, where none was made: logging or validation was off
+    elsewhere: tuple[EarlierDigests, ...] = ()  # in another bucket, or below another prefix
     signed_by: tuple[SignedDigests, ...] = ()  # by fingerprint; their digests are all the valid ones
     findings: Mapping[FindingCode, int] = field(default_factory=dict)  # how many of each
 
@@ -182,9 +196,35 @@ def reservations(result: VerifyResult) -> Iterator[str]:
         hours = sum((span.end - span.start).total_seconds() for span in stopped) / 3600
         spans = counted(len(stopped), "span") + (" of" if len(stopped) == 1 else ", together")
         yield f"not recorded: {spans} {hours:,.1f} hours, in which no digests were made"
+    if older := result.findings.get(FindingCode.LOG_FILES_BEFORE_DIGESTS, 0):
+        yield f"not proven: log files in {counted(older, 'folder')} that are older than the first digest there"
+    if edges := result.findings.get(FindingCode.EDGE_UNEXAMINED, 0):
+        yield f"not examined: {counted(edges, 'edge')} of the time that was asked for, where digests may be missing"
     if unexamined:
         gaps = counted(unexamined, "gap")
         yield f"not explained: {gaps} between digests, as the records that would say why were not read"
+    for place, earlier in sorted(_unverified_places(result).items()):
+        until = format_time(max(each.until for each in earlier))
+        chains = counted(len(earlier), "chain")
+        yield f"not verified: digests of {chains}, up to {until}, which were delivered to {place}: verify that, too"
+
+
+def _unverified_places(result: VerifyResult) -> dict[str, list[EarlierDigests]]:
+    """Where chains come from that were not verified there, of the time that was asked for: bucket and prefix."""
+    verified = {(chain.bucket, chain.trail) for chain in result.chains}
+    places: dict[str, list[EarlierDigests]] = {}
+    for earlier in (earlier for chain in result.chains for earlier in chain.elsewhere):
+        if result.start is not None and earlier.until < result.start:
+            continue
+        bucket, _, key = earlier.newest.removeprefix("s3://").partition("/")
+        place = earlier.newest
+        with suppress(FormatError):
+            trail = parse_digest_key(key).trail
+            if (bucket, trail) in verified:
+                continue
+            place = f"s3://{bucket}/{trail.folder.prefix}".removesuffix("/")
+        places.setdefault(place, []).append(earlier)
+    return places
 
 
 def told_document(trail: TrailFolder | None, finding: Finding) -> dict[str, Any]:
@@ -245,6 +285,7 @@ def chain_document(chain: ChainSummary) -> dict[str, Any]:
         "covered": _span_document(chain.covered) if chain.covered else None,
         "unproven": [_span_document(span) for span in chain.unproven],
         "stopped": [_span_document(span) for span in chain.stopped],
+        "elsewhere": [{"until": format_time(each.until), "newest": each.newest} for each in chain.elsewhere],
         "signedBy": [{"fingerprint": each.fingerprint, **signed_document(each)} for each in chain.signed_by],
         "findings": _findings_document(chain.findings),
     }

@@ -3,8 +3,8 @@
 Rules: Athena, pandas and ``zcat`` read whole prefixes, whatever the names below, so what they would take for log files
 and no digest can name is accused there, too:
 
-* an object that ends like a log file, beside the accounts, beside a kind's folder, or beside the regions; between the
-  regions and the days also anything else is unexpected;
+* an object that ends like a log file, beside the accounts, beside a kind's folder, or beside the regions; below a
+  kind's folder also any other that would be read as one (``odd_objects``);
 * a folder that is called like a kind of CloudTrail's, a region, a year, month or day, and is none.  So many of its
   objects are looked at; it is named itself, and not what it holds.
 
@@ -14,6 +14,7 @@ another way: they are no concern of a trail's.  Memory: the first ``MOST`` of a 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Final
@@ -22,12 +23,14 @@ from opentrail.core.errors import StoreError
 from opentrail.core.findings import Finding, FindingCode, counted, found
 from opentrail.core.layout import DIGEST_FOLDER
 from opentrail.core.log_folder import is_read_by_others
+from opentrail.verification.odd_objects import OddObjects
 from opentrail.verification.refusals import is_of_one_folder, unread_folder
 from opentrail.verification.source import TrailSource
 
 OnStray = Callable[[Finding], None]
 
 MOST: Final = 1000  # of one ``Strays``, and objects looked at in a folder
+_OF_A_KIND: Final = re.compile(r"AWSLogs/(?:o-[a-z0-9]+/)?[0-9]{12}/cloudtrail[^/]*/", re.ASCII | re.IGNORECASE)
 
 
 def ignore_stray(_finding: Finding) -> None:
@@ -64,8 +67,9 @@ class Strays:
     def findings(self, source: TrailSource) -> Iterator[Finding]:
         """What is to be said; folders are looked into now.  Raises ``StoreError``."""
         yield from self._unread
+        odd = OddObjects(source)
         for name in self._names:
-            yield from _look_into(source, name) if name.endswith("/") else _judge(name)
+            yield from _look_into(source, name, odd) if name.endswith("/") else _judge(name, odd)
         if self._further:
             message = f"and {counted(self._further, 'further object')} or folders lie there, where CloudTrail puts none"
             details = {"count": str(self._further)}
@@ -79,12 +83,22 @@ class Strays:
             self._first_further = self._first_further or name
 
 
-def _judge(key: str) -> Iterator[Finding]:
-    if is_read_by_others(key) and not _is_among_digests(key):
+def _judge(key: str, odd: OddObjects) -> Iterator[Finding]:
+    if _is_among_digests(key):
+        yield found(FindingCode.OBJECT_UNEXPECTED, key, "lies beside the folders of the trail, as none of its files")
+    elif is_read_by_others(key):
         message = "lies beside the folders of log files, where other programs will read it, and no digest names it"
         yield found(FindingCode.LOG_FILE_NOT_NAMED, key, message)
     else:
-        yield found(FindingCode.OBJECT_UNEXPECTED, key, "lies beside the folders of the trail, as none of its files")
+        yield from odd.judge(key)
+
+
+def _is_read(key: str, odd: OddObjects) -> bool:
+    """Whether other programs would take records from the object at ``key``."""
+    if is_read_by_others(key):
+        return True
+    is_of_a_kind = _OF_A_KIND.search(key) is not None
+    return is_of_a_kind and any(finding.code is FindingCode.LOG_FILE_NOT_NAMED for finding in odd.judge(key))
 
 
 def _is_among_digests(name: str) -> bool:
@@ -92,22 +106,22 @@ def _is_among_digests(name: str) -> bool:
     return name.rstrip("/").rpartition("/")[0].endswith("/" + DIGEST_FOLDER)
 
 
-def _look_into(source: TrailSource, folder: str) -> Iterator[Finding]:
+def _look_into(source: TrailSource, folder: str, odd: OddObjects) -> Iterator[Finding]:
     try:
-        yield from _judge_folder(source, folder)
+        yield from _judge_folder(source, folder, odd)
     except StoreError as error:
         if not is_of_one_folder(error):
             raise
         yield unread_folder(folder, error)
 
 
-def _judge_folder(source: TrailSource, folder: str) -> Iterator[Finding]:
+def _judge_folder(source: TrailSource, folder: str, odd: OddObjects) -> Iterator[Finding]:
     looked_at = 0
     is_held = False
     for key in islice(source.list_keys(folder), MOST):
         looked_at += 1
         is_held = is_held or not key.endswith("/")
-        if is_read_by_others(key) and not _is_among_digests(folder):
+        if not _is_among_digests(folder) and _is_read(key, odd):
             message = "is no folder of CloudTrail's, and holds what other programs read as log files, in no digest"
             yield found(FindingCode.LOG_FILE_NOT_NAMED, folder, message, first=key)
             return

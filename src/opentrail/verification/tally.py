@@ -14,13 +14,13 @@ from datetime import datetime
 from functools import partial
 from typing import Final
 
-from opentrail.core.errors import StoreError
+from opentrail.core.errors import FormatError, StoreError
 from opentrail.core.event_ids import RecentEvents
 from opentrail.core.findings import Finding, FindingCode
-from opentrail.core.layout import TrailFolder
-from opentrail.core.logging_changes import TrailChange
+from opentrail.core.layout import TrailFolder, parse_digest_key
 from opentrail.core.moved_files import MovedFiles
 from opentrail.core.object_checks import DigestReading
+from opentrail.core.trail_changes import TrailChange
 from opentrail.core.validation import DigestProven
 from opentrail.verification.checkpoint import FinishedChain, PartialChain
 from opentrail.verification.log_file_checks import BatchResult, LogFileResult, LogFileTask
@@ -32,7 +32,7 @@ from opentrail.verification.object_verdicts import (
     counted_verdicts,
     verdict_of_log_file,
 )
-from opentrail.verification.result import ChainSummary, Span
+from opentrail.verification.result import ChainSummary, EarlierDigests, Span
 
 MOST_KEPT: Final = 20_000  # findings of a chain, for a checkpoint; a chain with more is begun anew
 
@@ -92,8 +92,10 @@ class ChainTally:
         self._files: Counter[ObjectVerdict] = Counter()  # those that are not valid
         self._start: datetime | None = None
         self._end: datetime | None = None
+        self._untimely = ""  # the newest digest whose key was not valid at its time; that is found before it is proven
         self._unproven: list[Span] = []
         self._stopped: list[Span] = []
+        self._elsewhere: list[EarlierDigests] = []
 
     @property
     def log_files(self) -> int:
@@ -103,12 +105,7 @@ class ChainTally:
     def add_reading(self, reading: DigestReading) -> None:
         """A digest was read."""
         self.digests_done += 1
-        if any(finding.code in _NOT_READ for finding in reading.findings):
-            self._digests_not_read += 1
-        elif reading.digest is not None and not reading.findings and not reading.key.backfill:
-            start, end = reading.digest.start_time, reading.digest.end_time
-            self._start = start if self._start is None else min(self._start, start)
-            self._end = end if self._end is None else max(self._end, end)
+        self._digests_not_read += any(finding.code in _NOT_READ for finding in reading.findings)
 
     def add(self, item: Finding | DigestProven) -> None:
         """The walk found something."""
@@ -202,6 +199,7 @@ class ChainTally:
             covered=Span(start=self._start, end=self._end) if self._start and self._end else None,
             unproven=tuple(self._unproven),
             stopped=tuple(span for span in self._stopped if span not in self._unproven),
+            elsewhere=tuple(self._elsewhere),
             signed_by=self._digests.signed_by,
             findings=dict(self._codes),
         )
@@ -220,6 +218,7 @@ class ChainTally:
                 self._tell(item)
             elif isinstance(item, DigestProven):
                 self._digests.add_proven(item)
+                self._cover(item)
             elif isinstance(item, LogFileResult):
                 self._tell_result(item, "")
             elif item.result is None:
@@ -227,6 +226,12 @@ class ChainTally:
             else:
                 self._flush_batch(item.tasks, item.result)
             self._waiting.popleft()
+
+    def _cover(self, proven: DigestProven) -> None:
+        """What no proven digest says is covered by none, and no key proves a time in which it was not valid."""
+        if not proven.is_backfill and proven.key != self._untimely:
+            self._start = proven.start if self._start is None else min(self._start, proven.start)
+            self._end = proven.end if self._end is None else max(self._end, proven.end)
 
     def _flush_batch(self, tasks: tuple[LogFileTask, ...], result: BatchResult) -> None:
         first = self._log_files
@@ -267,8 +272,12 @@ class ChainTally:
         self._codes[code] += 1
         self.moved.add(finding)
         self._digests.add_finding(finding)
+        if code is FindingCode.DIGEST_KEY_NOT_VALID:
+            self._untimely = finding.key
         if code is FindingCode.SPAN_UNPROVEN:
             self._unproven.append(_span(details["start"], details["end"]))
+        elif code is FindingCode.CHAIN_ELSEWHERE:
+            self._elsewhere.append(_earlier(finding))
         elif code is FindingCode.CHAIN_STARTED and "previous_end" in details:
             self._stopped.append(_span(details["previous_end"], details["start"]))
         self._on_finding(self.trail, finding)
@@ -278,6 +287,16 @@ class ChainTally:
                 self._is_kept = False
                 self._left.clear()
                 self._results.clear()
+
+
+def _earlier(finding: Finding) -> EarlierDigests:
+    """The digests that came before the one that ``finding`` (``CHAIN_ELSEWHERE``) names."""
+    newest = finding.details["previous"]
+    try:
+        until = parse_digest_key(newest.removeprefix("s3://").partition("/")[2]).end_time
+    except FormatError:  # it bears no name that tells a time
+        until = parse_digest_key(finding.key).end_time
+    return EarlierDigests(until=until, newest=newest)
 
 
 def _span(start: str, end: str) -> Span:
