@@ -84,7 +84,6 @@ def walk_chain(
         starts=starts,
     )
     log_keys = _LogKeys(source, trail.folder, request, ahead)
-
     odd = OddObjects(source)
 
     def read(step: Step) -> WalkItem:
