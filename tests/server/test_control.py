@@ -34,6 +34,10 @@ def test_a_command_asks_the_server_that_runs(serve: Any, run_opentrail: Any) -> 
     assert [key["signs"] for key in rotated["keys"]] == [True]
     listed = run_opentrail("keys", "list", "--data-dir", str(server.data_dir))
     assert rotated["keys"][0]["fingerprint"] in listed.stdout
+    two = run_opentrail(
+        "keys", "rotate", "--region", "eu-west-1, us-east-1", "--json", "--data-dir", str(server.data_dir)
+    )
+    assert [key["region"] for key in json.loads(two.stdout)["keys"]] == ["eu-west-1", "eu-west-1", "us-east-1"]
     assert server.stop() == 0
     assert not (server.data_dir / "control.sock").exists()
     assert not (server.data_dir / "control.json").exists()
@@ -95,6 +99,17 @@ def test_a_command_that_fails_says_why(serve: Any, run_opentrail_here: Any) -> N
         2,
         "opentrail keys: there are no keys yet: name the region to make one for, with --region\n",
     )
+
+
+def test_what_is_no_region_makes_no_folder_of_keys(serve: Any, run_opentrail_here: Any) -> None:
+    server = serve()
+    for running in (True, False):
+        for name in ("../keys", "EU", "eu-west-1,us east"):
+            done = run_opentrail_here("keys", "rotate", "--region", name, "--data-dir", str(server.data_dir))
+            assert (done.returncode, "--region: a region is expected" in done.stderr) == (2, True)
+        if running:
+            server.stop()
+    assert not any((server.data_dir / "keys").glob("*"))
 
 
 def test_a_server_that_dies_or_hangs_in_the_middle(tmp_path: Path) -> None:

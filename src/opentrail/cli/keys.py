@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from opentrail.cli.options import add_settings, read_settings, require_data
+from opentrail.core.arn import is_region
 from opentrail.core.errors import ConfigError
 from opentrail.core.public_keys import PublicKey, encode_public_keys
 from opentrail.server.control import call_server
@@ -35,7 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("list", "rotate", "export"),
         help="show the keys, begin to sign with a new one, or write the public keys into a file",
     )
-    parser.add_argument("--region", help="only this region's keys (default: every region that has keys)")
+    parser.add_argument(
+        "--region", metavar="NAME,...", help="only these regions' keys (default: of every region that has keys)"
+    )
     parser.add_argument("--json", action="store_true", help="print the keys as JSON")
     parser.add_argument("-o", "--output", metavar="FILE", help="export: the file to write (default: standard output)")
     parser.add_argument(
@@ -61,7 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
             f"{error}; for the keys of another CloudTrail give --from-aws, --endpoint-url or --profile"
         ) from None
     command = "keys-rotate" if arguments.action == "rotate" else "keys-list"
-    request = {"command": command, "region": arguments.region or ""}
+    request: dict[str, Any] = {"command": command, "regions": _listed(arguments.region)}
     answer = call_server(settings.data_dir, request)
     if answer is None:
         from opentrail.server.runtime import open_runtime  # noqa: PLC0415  only without a server
@@ -101,10 +104,8 @@ def _public_key(row: dict[str, Any]) -> PublicKey:
 
 
 def _ask_endpoint(arguments: argparse.Namespace) -> Sequence[PublicKey]:
-    from opentrail.verification.s3_settings import is_region  # noqa: PLC0415  only to ask an endpoint
-
     region = arguments.region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
-    regions = tuple(name.strip() for name in (region or "").split(",") if name.strip())
+    regions = _listed(region)
     if not regions:
         raise ConfigError("--region: name the region whose keys are wanted; each has its own")
     for name in regions:
@@ -119,6 +120,10 @@ def _ask_endpoint(arguments: argparse.Namespace) -> Sequence[PublicKey]:
         end=now,
     )
     return ask_public_keys(question, now=now, cache=None)
+
+
+def _listed(regions: str | None) -> tuple[str, ...]:
+    return tuple(name.strip() for name in (regions or "").split(",") if name.strip())
 
 
 def _short(text: str) -> str:

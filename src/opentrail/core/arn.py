@@ -25,6 +25,7 @@ _LONG_CHARACTERS = 256  # of a pattern that a regular expression would compare a
 _ACCOUNT = re.compile(r"[0-9]{12}|aws|\*|")
 _NAME = re.compile(r"[a-z0-9-]+")
 _REGION = re.compile(r"[a-z0-9-]*")
+_REGION_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +52,11 @@ class Arn:
         """What stands after it, or the whole resource where it has no type."""
         match = re.match(r"[^/:]*[/:](.*)", self.resource, re.DOTALL)
         return match[1] if match else self.resource
+
+
+def is_region(text: str) -> bool:
+    """Whether ``text`` can be a region's name: it becomes a part of object keys, folders and names of hosts."""
+    return _REGION_NAME.fullmatch(text) is not None
 
 
 def parse_arn(text: str) -> Arn:

@@ -9,11 +9,11 @@ token is nothing beside a long-term key; a session ends at its second, whatever 
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Callable
 from dataclasses import field
 from datetime import datetime
 
+from opentrail.core.arn import is_region
 from opentrail.core.credentials import TEMPORARY
 from opentrail.core.errors import ServiceFault
 from opentrail.core.http import HttpRequest
@@ -42,12 +42,6 @@ from opentrail.state.identities import KeyRecord
 
 DEFAULT_REGION = "us-east-1"
 Claim = Authorization | QueryAuthorization
-_REGION = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")  # a region becomes part of object keys
-
-
-def is_region(text: str) -> bool:
-    """Whether ``text`` can be a region's name."""
-    return _REGION.fullmatch(text) is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

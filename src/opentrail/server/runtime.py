@@ -6,12 +6,13 @@ import base64
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from opentrail.core.arn import is_region
 from opentrail.core.errors import ConfigError, JournalError, StorageError
 from opentrail.core.events import ACTIVITY
 from opentrail.delivery.courier import Courier, Delivery
@@ -77,20 +78,19 @@ class Runtime:
         """What the control socket offers."""
         return {
             "flush": lambda request: self.flush(digest=bool(request.get("digest"))),
-            "keys-list": lambda request: {"keys": self._list_keys(str(request.get("region") or ""))},
+            "keys-list": lambda request: {"keys": self._list_keys(_regions_in(request))},
             "flush-decisions": lambda _request: self._flush_decisions(),
             **self.account_desk.commands(),
-            "keys-rotate": lambda request: {"keys": self._rotate_keys(str(request.get("region") or ""))},
+            "keys-rotate": lambda request: {"keys": self._rotate_keys(_regions_in(request))},
         }
 
     def _flush_decisions(self) -> Mapping[str, Any]:
         self.decisions.flush()
         return {}
 
-    def _list_keys(self, region: str) -> list[dict[str, Any]]:
-        regions = (region,) if region else self.keys.regions()
+    def _list_keys(self, regions: Sequence[str]) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = []
-        for name in regions:
+        for name in regions or self.keys.regions():
             listed = self.keys.list(name)
             rows += [
                 {
@@ -105,13 +105,22 @@ class Runtime:
             ]
         return rows
 
-    def _rotate_keys(self, region: str) -> list[dict[str, Any]]:
-        regions = (region,) if region else self.keys.regions()
+    def _rotate_keys(self, regions: Sequence[str]) -> list[dict[str, Any]]:
+        regions = regions or self.keys.regions()
         if not regions:
             raise ConfigError("there are no keys yet: name the region to make one for, with --region")
         for name in regions:
             self.keys.rotate(name, now=self.clock())
-        return [row for name in regions for row in self._list_keys(name)]
+        return self._list_keys(regions)
+
+
+def _regions_in(request: Mapping[str, Any]) -> Sequence[str]:
+    """Those that the request names; none: all that have keys.  Raises ``ConfigError``."""
+    regions = [str(name) for name in request.get("regions") or ()]
+    for name in regions:
+        if not is_region(name):
+            raise ConfigError(f"--region: a region is expected, such as eu-west-1, not {name!r}")
+    return regions
 
 
 @contextmanager

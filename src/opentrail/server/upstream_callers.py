@@ -11,12 +11,13 @@ import re
 from datetime import datetime
 from urllib.parse import unquote
 
+from opentrail.core.arn import is_region
 from opentrail.core.errors import ServiceFault
 from opentrail.core.http import HttpRequest
 from opentrail.core.identity import ANONYMOUS, Identity, IdentityType
 from opentrail.core.sigv4 import Authorization, peek_scope
 from opentrail.core.wire.routing import Route
-from opentrail.server.authentication import DEFAULT_REGION, Authenticator, Caller, Claim, is_region
+from opentrail.server.authentication import DEFAULT_REGION, Authenticator, Caller, Claim
 from opentrail.server.call_threads import CallThreads
 
 STRANGER_SECONDS = 5.0

@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
+from opentrail.core.arn import is_region
 from opentrail.core.errors import ConfigError, StoreError
 from opentrail.verification.http_connection import Origin
 
 DEFAULT_REGION: Final = "us-east-1"
 _ASK_AGAIN_SECONDS: Final = 60.0  # botocore renews credentials ten minutes before they expire
-_REGION: Final = re.compile(r"[a-z0-9-]{1,40}", re.ASCII)
 _SPACE: Final = re.compile(r"\s")
 _CLI_CACHE: Final = "~/.aws/cli/cache"  # where the AWS CLI keeps the credentials of roles
 #: What botocore raises where a single sign-on has run out, or never was.
@@ -128,11 +128,6 @@ def configured_endpoint(service: str, profile: str = "") -> str:
     if url:
         parse_endpoint(url)
     return url
-
-
-def is_region(text: str) -> bool:
-    """Whether a region can have the name ``text``: it becomes a part of the host that credentials go to."""
-    return _REGION.fullmatch(text) is not None
 
 
 def parse_endpoint(url: str) -> Origin:

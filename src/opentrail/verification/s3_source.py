@@ -15,12 +15,13 @@ from typing import Final, TypeVar
 from urllib.parse import unquote_plus
 from xml.parsers import expat
 
+from opentrail.core.arn import is_region
 from opentrail.core.errors import NoSuchObject, StoreError
 from opentrail.verification.aws_client import AwsClient, Target, encode_path, encode_query, read_whole
 from opentrail.verification.aws_faults import AwsFault
 from opentrail.verification.http_connection import HttpAnswer
 from opentrail.verification.s3_hosts import bucket_place, is_bucket_name
-from opentrail.verification.s3_settings import AwsSettings, is_region
+from opentrail.verification.s3_settings import AwsSettings
 from opentrail.verification.source import (
     ObjectTooLarge,
     OnKey,
