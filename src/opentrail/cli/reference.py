@@ -19,7 +19,8 @@ from opentrail.server.service_table import SERVICES
 _NOT_LISTED = """\
 What is not listed answers with its protocol's own error (`NotImplemented`, HTTP 501, or `UnknownOperationException`,
 HTTP 400), and is recorded all the same."""
-_SHORT_AND_LONG = re.compile(r"(-[a-z]) \S+, --")  # until Python 3.12, the value's name stands behind both
+_SHORT_AND_LONG = re.compile(r"^  (-[a-z]) (\S+), (--\S+ \2)(?: +|\n {24})", re.MULTILINE)
+_HELP_COLUMN = 24
 _NOTE = "<!-- made by `make docs`; change the code, not this page -->\n"
 
 
@@ -77,9 +78,16 @@ def commands_page() -> str:
     for name in COMMANDS:
         parser = build_parser(name)
         (subparsers,) = (each for each in parser._actions if isinstance(each, argparse._SubParsersAction))  # noqa: SLF001  argparse has no public way to its subparsers
-        text = _SHORT_AND_LONG.sub(r"\1, --", subparsers.choices[name].format_help().rstrip())
+        text = _SHORT_AND_LONG.sub(_name_once, subparsers.choices[name].format_help().rstrip())
         parts.append(f"## opentrail {name}\n\n```\n{text}\n```\n")
     return "\n".join(parts)
+
+
+def _name_once(option: re.Match[str]) -> str:
+    """An option with its value's name behind the long form alone, as Python writes it from 3.13 on."""
+    start = f"  {option[1]}, {option[3]}"
+    end = " " * _HELP_COLUMN
+    return f"{start:{_HELP_COLUMN}}" if len(start) <= _HELP_COLUMN - 2 else f"{start}\n{end}"
 
 
 def operations_page() -> str:
