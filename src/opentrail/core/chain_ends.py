@@ -9,6 +9,8 @@ Rules:
   So a chain ends at the call or after it, never before; after it at once, or after an hour where validation was turned
   off, or, with Opentrail, when it runs again.  A chain that was there after logging had been started again has outlived
   the call.
+* A call that only moves a chain, to another bucket or prefix, ends it with no digest: the next one, within the hour,
+  lies elsewhere, and covers the call.
 * Each call ends one chain of an account and region: the next one of them began after it.
 """
 
@@ -27,6 +29,7 @@ from opentrail.core.log_folder import DELIVERY
 from opentrail.core.trail_changes import TrailChange
 
 _CLOCKS: Final = timedelta(minutes=1)  # a call may be recorded this much after the chain that starts by it
+_HOUR: Final = timedelta(hours=1)  # a digest covers no more
 _LONGEST: Final = timedelta(hours=2)  # a digest covers an hour, and may be late
 
 
@@ -41,10 +44,10 @@ class ChainEnd:
     next_start: datetime
     since: datetime | None = None
 
-    @property
-    def latest_call(self) -> datetime:
-        """When the call that ended it was made, at the latest."""
-        return min(self.end + DELIVERY, self.next_start + _CLOCKS)
+    def latest_call(self, change: TrailChange) -> datetime:
+        """When ``change`` was made, at the latest, if it is what ended the chain."""
+        is_covered = change.stops_logging or not change.moves_chain
+        return min(self.end + (DELIVERY if is_covered else _HOUR + _CLOCKS), self.next_start + _CLOCKS)
 
     def was_outlived(self, started: datetime | None) -> bool:
         """Whether the chain went on long after logging was started at ``started`` (None: it was not)."""
@@ -64,8 +67,8 @@ def explain_ends(
     ``stops`` may have ended any of them (``may_end``); at ``starts`` the trail's logging was started.  The first chain
     ``began`` then (None: before the time in view).  What is ``explained`` stays so.
 
-    Both edges of the time in which a stop fits an end rise with the ends.  So where each, from the last one to the
-    first, takes the last stop that is left, as many as can be are explained.
+    Both edges of the time in which a stop, of one kind, fits an end rise with the ends.  So where each, from the last
+    one to the first, takes the last stop that is left, as many as can be are explained.
     """
     starts = sorted(starts)
     in_order = sorted(ends, key=lambda each: (each.next_start, each.end))
@@ -76,7 +79,7 @@ def explain_ends(
         fitting = [
             stop
             for stop in stops
-            if stop.event_time <= end.latest_call
+            if stop.event_time <= end.latest_call(stop)
             and (chain_began is None or stop.event_time >= chain_began - _CLOCKS)
             and stop.event_id not in used
             and not end.was_outlived(_first_after(stop.event_time, starts))

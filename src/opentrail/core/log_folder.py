@@ -17,10 +17,12 @@ what ends like a log file is one that no digest names, however it is called; any
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
+from opentrail.core.digests import Digest, DigestedLogFile
 from opentrail.core.errors import FormatError
 from opentrail.core.findings import Finding, FindingCode, counted, found
 from opentrail.core.layout import Folder, LogKeyPattern, LogKind, parse_log_key
@@ -124,9 +126,16 @@ class LogFolder:
             self._named_ahead[key] = kind
             self._forget_passed()
 
-    def add_unproven(self, key: str) -> None:
-        """A digest names ``key`` that nothing proves, and nothing accuses: its signature was lost."""
-        self._unproven.add(key)
+    def add_unproven(self, files: Iterable[DigestedLogFile]) -> None:
+        """A digest names ``files`` that nothing proves, and nothing accuses: its signature was lost."""
+        self._unproven.update(file.key for file in files)
+
+    def add_unproven_digest(self, digest: Digest) -> None:
+        """Such a digest, which speaks for its own time alone: it may reach into the first hour of the next chain."""
+        for file in digest.log_files:
+            with suppress(FormatError):
+                if digest.start_time - _MINUTE <= parse_log_key(file.key).delivered_at <= digest.end_time:
+                    self._unproven.add(file.key)
 
     def add_listed(self, key: str) -> Iterable[Finding]:
         """``key`` lies in the folder."""
@@ -178,7 +187,7 @@ class LogFolder:
             elif not is_newer or any(hole.is_damage for hole in self._holes_at(minute)):
                 yield from self._report(key)
             elif self.is_shared:
-                self.unnamed.add(key, is_covered=False)
+                self._leave_unnamed(key, is_covered=False)
                 newer.add(key)
             elif self._view_end is not None and minute > self._view_end:
                 behind.add(key)
@@ -231,6 +240,11 @@ class LogFolder:
             self._named_ahead = {key: kind for key, kind in self._named_ahead.items() if key > listed.get(kind, "")}
             self._most_ahead = max(_MOST_AHEAD, 2 * len(self._named_ahead))
 
+    def _leave_unnamed(self, key: str, *, is_covered: bool) -> None:
+        """No trusted digest names ``key``.  Where one does that was not accused, it is not nobody's."""
+        if key not in self._unproven:
+            self.unnamed.add(key, is_covered=is_covered)
+
     def _report_oldest(self) -> Iterator[Finding]:
         oldest = next(iter(self._waiting))
         del self._waiting[oldest]
@@ -243,7 +257,8 @@ class LogFolder:
         holes = self._holes_at(minute)
         is_lost = self.is_unsure or key in self._unproven or any(hole.is_damage for hole in holes)
         if self.is_shared:
-            self.unnamed.add(key, is_covered=not (is_older or is_lost or holes))
+            is_behind = self._view_end is not None and minute > self._view_end  # the others' digests were not read
+            self._leave_unnamed(key, is_covered=not (is_older or is_lost or holes or is_behind))
         if is_older:  # not part of what is verified
             self._older.add(key)
             return

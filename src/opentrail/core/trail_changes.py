@@ -71,10 +71,15 @@ class TrailChange:
         return self.event_name in {"StartLogging", "CreateTrail"} or is_update or self.is_organization is not None
 
     @property
+    def moves_chain(self) -> bool:
+        """Whether digests lie elsewhere from then on, of chains that go on."""
+        return self.bucket is not None or self.prefix is not None
+
+    @property
     def ends_chain(self) -> bool:
         """Whether some chain of digests may end by it; ``core.chain_ends`` tells which."""
-        moves = self.bucket is not None or self.prefix is not None or self.is_organization is not None
-        return self.stops_logging or moves or self.is_multi_region is False
+        is_other = self.is_organization is not None or self.is_multi_region is False
+        return self.stops_logging or self.moves_chain or is_other
 
 
 def find_changes(log_key: str, content: bytes) -> tuple[TrailChange, ...]:

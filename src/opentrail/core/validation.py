@@ -54,7 +54,7 @@ from opentrail.core.logging_changes import LoggingHistory
 from opentrail.core.object_checks import DigestReading
 from opentrail.core.shared_folders import SharedFolders
 from opentrail.core.unproven_links import ClaimedFiles, UnprovenLinks, UnprovenStarts
-from opentrail.core.view_edges import DigestsBehind, judge_before
+from opentrail.core.view_edges import DigestBefore, DigestsBehind, judge_before
 
 _MOST_OTHER_TRAILS: Final = 100  # that are named
 LATEST_DIGEST: Final = NEXT_DIGEST
@@ -146,6 +146,7 @@ class ChainValidator:
         self._other_trails: set[TrailFolder] = set()
         self._other_digests = OtherDigestPattern(trail)
         self._lone_start: datetime | None = None  # of an unproven digest, the first, that says that a chain starts
+        self._last_before_proven: Digest | None = None  # the last unproven digest before the first proven one
         self._is_told_before = False  # why there is no digest in view
         self._is_ended = False
         self._empty: list[str] = []  # the first and the last digest that name no log file
@@ -197,9 +198,8 @@ class ChainValidator:
             self._behind.receive_backfill(reading, self._log_folder)
         elif reading.key.backfill:
             yield from reading.findings
-            if reading.digest is not None and reading.public_key is not None:
-                for file in reading.digest.log_files:
-                    self._log_folder.add_unproven(file.key)
+            if reading.digest and reading.public_key:
+                self._log_folder.add_unproven(reading.digest.log_files)
             if is_unread(reading):
                 self._log_folder.is_unsure = True
             yield from self._take(self._backfill.receive(reading))
@@ -235,11 +235,14 @@ class ChainValidator:
         """The newest digest before the view, or what keeps it from being found."""
         begins_at = self._begins_at()
         judged = judge_before(before) if isinstance(before, DigestReading) else before
+        if isinstance(judged, Finding):
+            yield judged
         if begins_at is None or isinstance(judged, Finding):
-            yield from (judged,) if isinstance(judged, Finding) else ()
             return
-        is_empty = self._chain.newest is None and not self._chain.starts_later
-        gap = judged.gap_until(begins_at, is_empty=is_empty)
+        judged.tell_names(self._log_folder)
+        if self._last_before_proven and self._last_before_proven.previous:  # the chain before goes on in view
+            judged = DigestBefore(digest=self._last_before_proven, is_proven=False)
+        gap = judged.gap_until(begins_at, is_empty=self._chain.newest is None and not self._chain.starts_later)
         if gap is not None and self._history is not None:
             self._is_told_before = True
             self._history.add_gap(self._trail, gap, is_proven=judged.is_proven)
@@ -279,8 +282,12 @@ class ChainValidator:
             return
         if is_unread(reading) and self._chain.proven_end is None:
             self._log_folder.is_cut = True
-        if self._chain.newest is None and is_signature_lost(reading) and reading.digest and not reading.digest.previous:
-            self._lone_start = reading.digest.start_time
+        if is_signature_lost(reading) and reading.digest is not None:
+            self._log_folder.add_unproven_digest(reading.digest)
+            if self._chain.newest is None and not reading.digest.previous:
+                self._lone_start = reading.digest.start_time
+            if self._chain.proven_end is None:
+                self._last_before_proven = reading.digest
         yield from reading.findings
         yield from self._take(self._chain.receive(reading))
         if reading.is_trusted:  # until then nobody knows what those before it, that are not, leave unproven
@@ -333,16 +340,13 @@ class ChainValidator:
                         self._log_folder.add_digest(digest.start_time, digest.end_time)
                         if self._history is not None:
                             self._history.add_digest(self._trail, digest.end_time, self._bucket)
-                        self._note_empty(key, digest)
+                        if not digest.log_files:
+                            self._empty_count += 1
+                            self._empty = [*self._empty[:1], key]
                     for file in digest.log_files:
                         if file.bucket == self._bucket:
                             self._log_folder.add_named(file.key)
                         yield FetchLogFile(file=file, digest_key=key, with_changes=self._is_home)
-
-    def _note_empty(self, key: str, digest: Digest) -> None:
-        if not digest.log_files:
-            self._empty_count += 1
-            self._empty = [*self._empty[:1], key]
 
     def _sum_up(self) -> Iterator[Finding]:
         folder = digest_prefix(self._trail.folder)

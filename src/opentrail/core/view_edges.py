@@ -91,11 +91,10 @@ class DigestsBehind:
         """A backfill digest just behind the view: it may name log files of the witness's time."""
         is_open = reading.digest is not None and reading.public_key is not None  # its signature is to be found
         self._is_sure &= reading.is_trusted or is_open
-        for file in reading.digest.log_files if reading.digest else ():
-            if reading.is_trusted:
-                folder.add_named(file.key)
-            elif is_open:
-                folder.add_unproven(file.key)
+        if reading.digest is not None and is_open and not reading.is_trusted:
+            folder.add_unproven(reading.digest.log_files)
+        for file in reading.digest.log_files if reading.digest and reading.is_trusted else ():
+            folder.add_named(file.key)
 
     def span(self) -> tuple[datetime, datetime] | None:
         """The time of which the witness, and what was read besides, name every log file; None: there is none."""
@@ -123,6 +122,13 @@ class DigestBefore:
 
     digest: Digest
     is_proven: bool
+
+    def tell_names(self, folder: LogFolder) -> None:
+        """Tell ``folder`` what it names: a chain ends with a digest that may reach into the time of the next one."""
+        if not self.is_proven:
+            folder.add_unproven_digest(self.digest)
+        for file in self.digest.log_files if self.is_proven else ():
+            folder.add_named(file.key)
 
     def gap_until(self, begins_at: datetime, *, is_empty: bool) -> Hole | None:
         """The time up to where a chain ``begins_at``: that is the end of a view that ``is_empty``, if one was due."""

@@ -144,6 +144,8 @@ class RecordsBefore:
                         unread += self._look_into(home, file, about)
             elif reading.digest is not None and not self._source.keeps_metadata:
                 self._starts.add_claim(home, ClaimedFiles(key=reading.text, files=reading.digest.log_files))
+                if self._request.is_excerpt:  # that has no log files of the time before
+                    unread.append(reading.text)
             else:
                 unread.append(reading.text)
         for key in unread:

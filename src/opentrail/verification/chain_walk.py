@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from heapq import merge
-from itertools import islice
+from itertools import chain, islice
 from typing import Final
 
 from opentrail.core.digests import MAX_DIGEST_BYTES, SIGNATURE, decode_digest, hash_of
@@ -39,7 +39,7 @@ from opentrail.verification.before_view import find_newest_before
 from opentrail.verification.day_folders import list_readable_days
 from opentrail.verification.digest_reader import DigestReader
 from opentrail.verification.odd_objects import OddObjects
-from opentrail.verification.read_ahead import ReadAhead
+from opentrail.verification.read_ahead import NoReadAhead, ReadAhead
 from opentrail.verification.refusals import is_of_one_object
 from opentrail.verification.request import VerifyRequest
 from opentrail.verification.source import TrailSource
@@ -124,15 +124,16 @@ def walk_chain(
 def find_bucket(
     source: TrailSource, trail: TrailFolder, request: VerifyRequest, public_keys: Mapping[str, PublicKey]
 ) -> str:
-    """The bucket that the digests of ``trail`` were made for, as the first one says that is proven.
+    """The bucket that the digests of ``trail`` were made for, as the first one says that is proven, in view or before.
 
     Where none is, it is what the first says that stands in its place: a wrong name makes every digest foreign, it makes
     none good.
     """
     name = ""
     before: DigestReading | None = None
-    keys = _keys_of(trail, list_readable_days(source, digest_prefix(trail.folder), request.start, request.end))
-    for text in islice(keys, _HINTS):
+    in_view = list_readable_days(source, digest_prefix(trail.folder), request.start, request.end)
+    keys = islice(_keys_of(trail, in_view), _HINTS)
+    for text in chain(keys, _newest_before(source, trail, request)):
         reading = _read_where_it_says(source, text, public_keys)
         if reading is None or reading.digest is None:
             continue
@@ -144,6 +145,13 @@ def find_bucket(
         name = name or reading.digest.bucket
         before = reading
     return name
+
+
+def _newest_before(source: TrailSource, trail: TrailFolder, request: VerifyRequest) -> Iterator[str]:
+    """The key of the newest digest before the view, if it has one that can be found."""
+    before = find_newest_before(source, trail, request.start, NoReadAhead()) if request.start else None
+    if isinstance(before, str):
+        yield before
 
 
 def _keys_of(trail: TrailFolder, listed: Iterable[str | Finding]) -> Iterator[str]:
