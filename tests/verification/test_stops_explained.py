@@ -381,6 +381,15 @@ def test_a_trail_that_moved_is_looked_for_no_longer(bucket: Bucket, moved: dict[
     assert accused(bucket.verify(12)) == []
 
 
+def test_a_trail_that_moved_may_have_its_last_digest_elsewhere(bucket: Bucket) -> None:
+    """A digest is due once an hour: the one that covers the call lies under the new prefix.  A stop has one here."""
+    bucket.write(bucket.chain(), START, 5)
+    moved = bucket.chain(prefix="new", at=START + 5 * HOUR)
+    bucket.call(moved, START + 5 * HOUR + 40 * MINUTE, "UpdateTrail", s3KeyPrefix="new")
+    bucket.write(moved, START + 5 * HOUR, 7)
+    assert accused(bucket.verify(12)) == []
+
+
 def test_a_region_that_came_later_has_no_gap(bucket: Bucket) -> None:
     bucket.write(bucket.chain(), START, 12)
     bucket.write(bucket.chain(AWAY, at=START + 7 * HOUR), START + 7 * HOUR, 5)

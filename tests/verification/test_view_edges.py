@@ -319,6 +319,34 @@ def test_a_trail_deleted_the_day_before(site: Site, end: timedelta | None, *, is
     assert (accused(found), result.exit_code) == ((set(), 0) if is_recorded else ({FindingCode.GAP_UNEXPLAINED}, 1))
 
 
+def test_a_digest_before_the_start_tells_which_bucket_it_was_made_for(site: Site) -> None:
+    """Of a folder nobody knows it, and in view lies no digest."""
+    writer = site.writer()
+    hours(writer, START, 5)
+    stop = START + 5 * HOUR + 20 * MINUTE
+    writer.put_log_file(stop - MINUTE, [record(stop - 2 * MINUTE)])
+    writer.put_digest(stop)
+    folder = StoreSource(lambda: site.store, name="folder", bucket="", keeps_metadata=True)
+    _, found = site.verify(source=folder, start=stop + 20 * HOUR, end=stop + 22 * HOUR)
+    assert FindingCode.EDGE_UNEXAMINED not in codes(found)
+    assert FindingCode.LOGGING_STOPPED in codes(found)
+
+
+@pytest.mark.parametrize("kept", [True, False], ids=["bucket", "plain copy"])
+@pytest.mark.parametrize("start", [None, START + 6 * HOUR], ids=["all", "from the second chain on"])
+def test_a_last_digest_may_reach_into_the_next_chain(site: Site, start: datetime | None, *, kept: bool) -> None:
+    """Stopped and started again within minutes: what was recorded before is delivered after."""
+    writer = site.writer()
+    hours(writer, START, 5)
+    stop = START + 5 * HOUR + 20 * MINUTE
+    writer.put_log_file(stop + 7 * MINUTE, [record(stop)])
+    writer.put_digest(stop + 8 * MINUTE)
+    writer.start_chain(stop + 5 * MINUTE)
+    hours(writer, stop + 5 * MINUTE, 6)
+    result, found = site.verify(start=start, end=stop + 5 * MINUTE + 6 * HOUR, kept=kept)
+    assert (accused(found), result.exit_code) == (set(), 0)
+
+
 # --- the end of the view -----------------------------------------------------
 
 VIEW: dict[str, Any] = {"start": START, "end": START + 20 * HOUR + 20 * MINUTE}
@@ -443,6 +471,15 @@ def test_log_files_behind_the_newest_digest(
     result, found = site.verify()
     assert result.exit_code == exit_code, found
     assert accused(found) == ({FindingCode.GAP_UNEXPLAINED} if exit_code else set())
+
+
+def test_what_lies_behind_the_view_in_a_shared_folder_is_not_nobody_s(site: Site) -> None:
+    """The witness of one trail covers what the other one's next digest but one names."""
+    later = START + 15 * MINUTE
+    hours(site.writer(), START, 12)
+    hours(site.writer(name="other", start=later, seed=1), later, 12)
+    result, found = site.verify(end=START + 5 * HOUR)
+    assert (accused(found), result.exit_code) == (set(), 0)
 
 
 # --- innocence ---------------------------------------------------------------
