@@ -91,8 +91,8 @@ def walk_chain(
             return step
         return reader.read(step.key, bucket)
 
-    witnessed = request.end + WITNESS_WITHIN if request.end else None
-    listed = ahead.iterate(list_readable_days(source, digest_prefix(trail.folder), request.start, witnessed))
+    digests = list_readable_days(source, digest_prefix(trail.folder), request.start, _witnessed(request))
+    listed = ahead.iterate(digests)
     steps = (
         step
         for item in listed
@@ -124,15 +124,15 @@ def walk_chain(
 def find_bucket(
     source: TrailSource, trail: TrailFolder, request: VerifyRequest, public_keys: Mapping[str, PublicKey]
 ) -> str:
-    """The bucket that the digests of ``trail`` were made for, as the first one says that is proven, in view or before.
+    """The bucket that the digests of ``trail`` were made for, as the first one says that is proven, in view or beside.
 
     Where none is, it is what the first says that stands in its place: a wrong name makes every digest foreign, it makes
     none good.
     """
     name = ""
     before: DigestReading | None = None
-    in_view = list_readable_days(source, digest_prefix(trail.folder), request.start, request.end)
-    keys = islice(_keys_of(trail, in_view), _HINTS)
+    listed = list_readable_days(source, digest_prefix(trail.folder), request.start, _witnessed(request))
+    keys = islice(_keys_of(trail, listed), _HINTS)
     for text in chain(keys, _newest_before(source, trail, request)):
         reading = _read_where_it_says(source, text, public_keys)
         if reading is None or reading.digest is None:
@@ -145,6 +145,11 @@ def find_bucket(
         name = name or reading.digest.bucket
         before = reading
     return name
+
+
+def _witnessed(request: VerifyRequest) -> datetime | None:
+    """Up to when digests are read: those behind the view may tell of its end."""
+    return request.end + WITNESS_WITHIN if request.end else None
 
 
 def _newest_before(source: TrailSource, trail: TrailFolder, request: VerifyRequest) -> Iterator[str]:

@@ -218,9 +218,9 @@ class Verification:
         self._end_chain(tally.summary(), tally.finished())
 
     def _is_looked_for(self, trail: TrailFolder) -> bool:
-        """Whether the chain of ``trail`` would be verified, if it was there."""
+        """Whether the chain of ``trail`` would be verified, if it was there; a bundle may be without it."""
         asked = narrow(self._request)
-        return asked.expects(trail) and digest_prefix(trail.folder).startswith(asked.prefix)
+        return not asked.is_excerpt and asked.expects(trail) and digest_prefix(trail.folder).startswith(asked.prefix)
 
     def _find_unvouched(self) -> Iterator[tuple[TrailFolder, Finding]]:
         """Log files that no trail names of all that deliver into a folder: their names are looked up once more."""
