@@ -332,6 +332,26 @@ def test_a_digest_before_the_start_tells_which_bucket_it_was_made_for(site: Site
     assert FindingCode.LOGGING_STOPPED in codes(found)
 
 
+def test_before_a_trail_began_its_edge_holds_no_doubt(site: Site) -> None:
+    """Of a folder nobody knows the bucket, and the first digest is behind the view."""
+    hours(site.writer(), START, 5)
+    folder = StoreSource(lambda: site.store, name="folder", bucket="", keeps_metadata=True)
+    _, found = site.verify(source=folder, start=START - 20 * HOUR, end=START - 10 * HOUR)
+    assert FindingCode.EDGE_UNEXAMINED not in codes(found)
+
+
+def test_a_bundle_that_lacks_the_home_region_accuses_nobody_and_is_not_valid(site: Site) -> None:
+    """It may have been packed for another trail; the bucket itself would be accused."""
+    stopped(site)
+    for info in list(site.store.list("")):
+        if f"/{HOME}/" in info.key:
+            site.store.delete(info.key)
+    result, found = site.verify(is_excerpt=True)
+    assert (accused(found), result.exit_code) == (set(), 2)
+    result, found = site.verify()
+    assert (accused(found), result.exit_code) == ({FindingCode.GAP_UNEXPLAINED}, 1)
+
+
 @pytest.mark.parametrize("kept", [True, False], ids=["bucket", "plain copy"])
 @pytest.mark.parametrize("start", [None, START + 6 * HOUR], ids=["all", "from the second chain on"])
 def test_a_last_digest_may_reach_into_the_next_chain(site: Site, start: datetime | None, *, kept: bool) -> None:
