@@ -39,3 +39,13 @@ def lay(tmp_path: Path) -> Callable[[Objects], Path]:
         return folder / "trail-bucket"
 
     return lay_objects
+
+
+@pytest.fixture
+def plain(trail: SampleTrail, tmp_path: Path) -> Path:
+    """The trail as ``aws s3 sync`` leaves it."""
+    for key, (data, _) in trail.objects.items():
+        path = tmp_path / "plain" / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    return tmp_path / "plain"

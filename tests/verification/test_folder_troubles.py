@@ -43,16 +43,6 @@ def keys(trail: SampleTrail, tmp_path: Path) -> str:
     return str(path)
 
 
-@pytest.fixture
-def plain(trail: SampleTrail, tmp_path: Path) -> Path:
-    """The trail as ``aws s3 sync`` leaves it."""
-    for key, (data, _) in trail.objects.items():
-        path = tmp_path / "plain" / key
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
-    return tmp_path / "plain"
-
-
 def failing_open(monkeypatch: pytest.MonkeyPatch, fails: Fails, number: int) -> list[str]:
     """Have ``os.open`` fail with ``number`` for the paths that ``fails`` knows; those that did."""
     real, failed = os.open, []

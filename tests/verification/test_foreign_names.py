@@ -35,16 +35,6 @@ def _resume_files_lie_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.fixture
-def plain(trail: SampleTrail, tmp_path: Path) -> Path:
-    """The trail as ``aws s3 sync`` leaves it."""
-    for key, (data, _) in trail.objects.items():
-        path = tmp_path / "plain" / key
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
-    return tmp_path / "plain"
-
-
 def _verify(folder: Path, keys: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, list[dict[str, Any]]]:
     words = ("--public-keys", str(keys), "--account-id", FOLDER.account_id, "--json", "--jobs", "1")
     code = main(["verify", str(folder), *words])
